@@ -11,15 +11,15 @@ An object can be disturbed while the robot acts: `gymnasium.make("paradp/Square-
 
 from typing import TYPE_CHECKING, Any
 
-from paradp.envs.actions import ACTION_CONVENTIONS, ActionConvention, BoundedAction
-from paradp.envs.conventions import find_convention, register_convention
+from paradp.envs.actions import ActionConvention, BoundedAction
+from paradp.envs.conventions import ACTION_CONVENTIONS, find_convention, register_convention
 from paradp.envs.disturbances import DISTURBANCES, find_disturbance
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.experts.waypoints import ScriptedExpert, Variety
 from paradp.envs.lookup import note_renamed
 from paradp.envs.registry import TASKS, all_tasks, find_task, register
 from paradp.envs.rendering import choose_gl, render_problem
-from paradp.envs.robosuite_task import RobosuiteTask
+from paradp.envs.robosuite_task import RobosuiteTask, TwoArmTask
 from paradp.envs.task import Task, TaskEntry
 from paradp.envs.tasks import ENTRIES
 
@@ -40,6 +40,7 @@ __all__ = [
     "ScriptedExpert",
     "Task",
     "TaskEntry",
+    "TwoArmTask",
     "Variety",
     "all_tasks",
     "choose_gl",

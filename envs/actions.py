@@ -3,7 +3,9 @@
 | convention | size | meaning |
 | --- | --- | --- |
 | `absolute` | 10 | goal position (m, world), goal rotation_6d (world), gripper |
-| `delta` | 7 | goal relative to the current pose, 1.0 = 0.05 m and 0.5 rad, gripper |
+| `delta` | 7 | goal relative to the current pose (world), 1.0 = 0.05 m and 0.5 rad, gripper |
+| `two-arm-absolute` | 20 | `absolute` for each of two arms |
+| `two-arm-delta` | 14 | `delta` for each of two arms |
 | `position` | 2 | PushT's: goal of the pusher, pixels |
 | `joint-velocity` | 9 | Kitchen's: velocities of seven joints and two fingers, 1.0 = 2 rad/s and 2 m/s |
 
@@ -36,6 +38,7 @@ MAX_STEP_RAD = 0.5
 CONTROLLER_KP = 150.0
 CONTROLLER_DAMPING_RATIO = 1.0
 CLOSE, OPEN = 1.0, -1.0
+GRIPPER_UNIT = "−1 open, 1 closed"
 # The grip site's rotation in the frame of the hand's body, whose quaternion robosuite observes.
 GRIP_IN_HAND = yaw_matrix(-np.pi / 2)
 
@@ -90,20 +93,35 @@ class ActionConvention(Protocol):
         ...
 
 
-class HandConvention(ActionConvention, Protocol):
-    """Maps actions of a robosuite hand to goals and back, and configures its controller for them."""
+class RobotConvention(ActionConvention, Protocol):
+    """Converts actions to those of robosuite, and configures the controllers of its arms for them."""
+
+    @property
+    def hands(self) -> "tuple[HandConvention, ...]":
+        """The convention of each hand, in the order of an action's values."""
+        ...
 
     def controller_options(self) -> dict[str, object]:
-        """Settings of robosuite's controller for this convention."""
+        """Settings of robosuite's controller of an arm for this convention."""
         ...
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
-        """The input of robosuite's controller.
+        """The input of robosuite's controllers, `[7]` for each hand.
 
         Raises:
             ValueError: the action contains an invalid rotation.
         """
         ...
+
+
+class HandConvention(RobotConvention, Protocol):
+    """Maps actions of one hand to goals, too.
+
+    Attributes:
+        prefix: the beginning of the hand's names in observations and actions; empty for a robot's only hand.
+    """
+
+    prefix: str
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         """Returns the action that commands a goal, given the hand's current position and rotation."""
@@ -133,21 +151,39 @@ class BoundedAction:
         return spaces.Box(self.low, self.high, dtype=np.float32)
 
 
-class AbsoluteAction(BoundedAction):
+class HandAction(BoundedAction):
+    """Base of the conventions of one hand.
+
+    Args:
+        prefix: the beginning of the hand's names in observations and actions; empty for a robot's only hand.
+    """
+
+    unit = "m"
+    quantities: Mapping[str, tuple[int, str]]  # of a hand: length and unit
+
+    def __init__(self, prefix: str = ""):
+        self.prefix = prefix
+        self.parts = {f"{prefix}{name}": length for name, (length, _) in self.quantities.items()}
+        self.units = {f"{prefix}{name}": unit for name, (_, unit) in self.quantities.items() if unit}
+
+
+class AbsoluteAction(HandAction):
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
 
     name = "absolute"
-    unit = "m"
-    parts = {"goal_pos": 3, "goal_rot6d": 6, "gripper": 1}
-    units = {"goal_pos": "m", "gripper": "−1 open, 1 closed"}
+    quantities = {"goal_pos": (3, "m"), "goal_rot6d": (6, ""), "gripper": (1, GRIPPER_UNIT)}
     low = np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)])
     high = np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)])
+
+    @property
+    def hands(self) -> tuple[HandConvention, ...]:
+        return (self,)
 
     def controller_options(self) -> dict[str, object]:
         return {"input_type": "absolute", "input_ref_frame": "world"}
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
-        check_rotation_6d("goal_rot6d", action[3:9])
+        check_rotation_6d(f"{self.prefix}goal_rot6d", action[3:9])
         return np.concatenate([action[:3], rotation_6d_to_rotvec(action[3:9]), action[9:]])
 
     def from_goal(self, goal: Goal, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -156,31 +192,39 @@ class AbsoluteAction(BoundedAction):
     def hold(self, last: np.ndarray | None, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         if last is not None:
             return last
-        if "eef_pos" in observation:
-            return np.concatenate([observation["eef_pos"], observation["eef_rot6d"], [OPEN]]).astype(np.float32)
-        hand = np.array(quaternion_rows(*observation["robot0_eef_quat"].tolist()))
-        rotation = matrix_to_rotation_6d(hand @ GRIP_IN_HAND)
-        return np.concatenate([observation["robot0_eef_pos"], rotation, [OPEN]]).astype(np.float32)
+        own = self.prefix
+        if f"{own}eef_rot6d" in observation:
+            rotation = observation[f"{own}eef_rot6d"]
+        else:  # robosuite's names of the only robot begin with a number, too
+            own = own or "robot0_"
+            hand = np.array(quaternion_rows(*observation[f"{own}eef_quat"].tolist()))
+            rotation = matrix_to_rotation_6d(hand @ GRIP_IN_HAND)
+        return np.concatenate([observation[f"{own}eef_pos"], rotation, [OPEN]]).astype(np.float32)
 
     def path(self, actions: np.ndarray) -> np.ndarray:
         return actions[:, :3]
 
 
-class DeltaAction(BoundedAction):
-    """robomimic's convention: normalised steps of position and axis-angle in the frame of the robot's base."""
+class DeltaAction(HandAction):
+    """robomimic's convention: normalised steps of position and axis-angle, here in the world frame for every robot.
+
+    robomimic's frame is that of the robot's base, which is not turned in tasks of one arm.
+    """
 
     name = "delta"
-    unit = "m"
-    parts = {"step_pos": 3, "step_rotvec": 3, "gripper": 1}
-    units = {
-        "step_pos": f"1 = {MAX_STEP_M} m",
-        "step_rotvec": f"1 = {MAX_STEP_RAD} rad",
-        "gripper": "−1 open, 1 closed",
+    quantities = {
+        "step_pos": (3, f"1 = {MAX_STEP_M} m"),
+        "step_rotvec": (3, f"1 = {MAX_STEP_RAD} rad"),
+        "gripper": (1, GRIPPER_UNIT),
     }
     low, high = -np.ones(7, np.float32), np.ones(7, np.float32)
 
+    @property
+    def hands(self) -> tuple[HandConvention, ...]:
+        return (self,)
+
     def controller_options(self) -> dict[str, object]:
-        return {"input_type": "delta", "input_ref_frame": "base"}
+        return {"input_type": "delta", "input_ref_frame": "world"}
 
     def to_robosuite(self, action: np.ndarray) -> np.ndarray:
         return action.astype(np.float64)
@@ -238,8 +282,3 @@ class JointVelocityAction(BoundedAction):
 
 
 HAND_CONVENTIONS: dict[str, HandConvention] = {c.name: c for c in (AbsoluteAction(), DeltaAction())}
-ACTION_CONVENTIONS: dict[str, ActionConvention] = {
-    **HAND_CONVENTIONS,
-    PlaneAction.name: PlaneAction(),
-    JointVelocityAction.name: JointVelocityAction(),
-}

@@ -5,9 +5,16 @@ from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 
-from paradp.envs.actions import ACTION_CONVENTIONS, ActionConvention
+from paradp.envs.actions import ActionConvention, JointVelocityAction, PlaneAction
+from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.lookup import find
 
+# Those of paradp.
+ACTION_CONVENTIONS: dict[str, ActionConvention] = {
+    **ROBOT_CONVENTIONS,
+    PlaneAction.name: PlaneAction(),
+    JointVelocityAction.name: JointVelocityAction(),
+}
 # Entry point group for packages with action conventions; each entry point is an `ActionConvention` of the same name.
 GROUP = "paradp.action_conventions"
 _MEMBERS = ("name", "unit", "parts", "units", "low", "high", "hold", "path")

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from paradp.envs.actions import ACTION_CONVENTIONS, JointVelocityAction, check_action
+from paradp.envs.actions import JointVelocityAction, check_action
+from paradp.envs.conventions import ACTION_CONVENTIONS
 from paradp.envs.kitchen_task import ENTRIES, SUBTASKS, KitchenTask
 from paradp.envs.observing import space_of
 from paradp.envs.rendering import Frames, choose_gl

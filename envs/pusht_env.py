@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from paradp.envs.actions import ACTION_CONVENTIONS, PlaneAction, check_action
+from paradp.envs.actions import PlaneAction, check_action
+from paradp.envs.conventions import ACTION_CONVENTIONS
 from paradp.envs.observing import space_of
 from paradp.envs.pusht_task import PushTTask
 from paradp.envs.task import STATE, Features, images

@@ -7,11 +7,13 @@ import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
-from paradp.envs.actions import HAND_CONVENTIONS, check_action
+from paradp.envs.actions import check_action
+from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.disturbances import LooseObject, find_disturbance
 from paradp.envs.observing import space_of
 from paradp.envs.rendering import Frames
 from paradp.envs.robosuite_cameras import Cameras
+from paradp.envs.robosuite_hands import find_hands
 from paradp.envs.robosuite_import import make_robosuite
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.task import STATE, Features, images
@@ -21,12 +23,12 @@ FARTHEST = 10.0
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A Panda robot in a robosuite task.
+    """One or several Panda robots in a robosuite task.
 
-    Observations are a dict of float32 vectors read from the simulator: the grip site's position (m), rotation_6d and
-    finger positions (m), and every object's pose in the world and in the frame of the grip site. The grip site, not
+    Observations are a dict of float32 vectors read from the simulator: each grip site's position (m), rotation_6d and
+    finger positions (m), and every object's pose in the world and in the frame of each grip site. The grip site, not
     the hand's body, is what the controller moves; rotation_6d has no arbitrary sign as a quaternion has. With
-    `observation="image"` they are the task's camera images instead, and the robot's own state under robosuite's names.
+    `observation="image"` they are the task's camera images instead, and the robots' own state under robosuite's names.
 
     The reward is robosuite's sparse one (1 at success). The episode terminates at success; then `info["success"]` is true.
     `reset(seed=…)` makes the episode reproducible bit by bit, independent of earlier simulations.
@@ -37,7 +39,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Args:
         task: the task's definition.
-        action_convention: `"absolute"` or `"delta"`, see `paradp.envs.actions`.
+        action_convention: one of the task's, see `paradp.envs.actions`; by default its first.
         render_mode: `None` or `"rgb_array"`.
         render_size: height and width of a frame in pixels.
         disturbance: `None`, `"push"` or `"belt"`, see `paradp.envs.disturbances`.
@@ -69,7 +71,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def __init__(
         self,
         task: RobosuiteTask,
-        action_convention: str = "absolute",
+        action_convention: str | None = None,
         render_mode: str | None = None,
         render_size: tuple[int, int] = (512, 512),
         disturbance: str | None = None,
@@ -79,10 +81,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ):
         from paradp.envs.compiled.commands import bind_command  # imports simulator and compiler
 
+        action_convention = action_convention or task.conventions[0]
         task.check_modes(action_convention, render_mode)
         self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
-        self.convention = HAND_CONVENTIONS[action_convention]
+        self.convention = ROBOT_CONVENTIONS[action_convention]
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
@@ -132,7 +135,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Makes one control step of the simulator only, without observation and reward.
 
         Args:
-            command: robosuite's own action, `[7]`, double precision, contiguous.
+            command: robosuite's own action, `[7]` for each arm, double precision, contiguous.
         """
         self._simulator.step(command)
 
@@ -175,7 +178,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     @property
     def arm_origin(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pose of the frame of robosuite's controller: position `[3]` (m) and rotation `[3, 3]` in the world."""
+        """Pose of the base of the first arm: position `[3]` (m) and rotation `[3, 3]` in the world."""
         return self._robosuite.robots[0].composite_controller.get_controller_base_pose("right")
 
     def render(self) -> np.ndarray:
@@ -199,7 +202,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self._sim = self._simulator = self._look = self._grip_position = self._disturbed = self._cameras = None
 
     def _command(self, action: np.ndarray) -> np.ndarray:
-        """Converts the action to robosuite's form, `[7]`; raises an error for an invalid one, before anything moves."""
+        """Converts the action to robosuite's form; raises an error for an invalid one, before anything moves."""
         values = np.array(action, np.float64, order="C")
         command = self._to_command(values) if values.shape == self._action_shape else None
         if command is None:
@@ -216,20 +219,19 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._robosuite.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
     def _bind(self) -> None:
-        """Finds the robot and the objects in the simulation, which a hard reset creates again."""
+        """Finds the hands and the objects in the simulation, which a hard reset creates again."""
         from paradp.envs.compiled.observation import bind_observation
 
         if self._sim is not self._robosuite.sim:
             self._free_renderers()
             self._cameras = Cameras(self.task, self._robosuite)
         self._sim = self._robosuite.sim
-        robot, model, data = self._robosuite.robots[0], self._sim.model, self._sim.data
+        model, data = self._sim.model, self._sim.data
         self._simulator = simulators.begin(self.simulator, self._robosuite, self.task.success)
         self._bodies = {name: model.body_name2id(body) for name, body in self.task.objects.items()}
-        grip_site = robot.eef_site_id["right"]
-        self._grip_position = data.site_xpos[grip_site]
-        fingers = [model.get_joint_qpos_addr(name) for name in robot.gripper["right"].joints]
-        self._look = bind_observation(data, grip_site, fingers, [*self._bodies.values()])
+        hands = find_hands(self._robosuite)
+        self._grip_position = data.site_xpos[hands[0].site]
+        self._look = bind_observation(data, hands, [*self._bodies.values()])
         if self._disturbance is not None:
             self._disturbed = self._first_object()
 

@@ -1,6 +1,7 @@
 """Imports robosuite quietly, with an OpenGL that works here, and makes its environments; used by the whole package."""
 
 import logging
+from copy import deepcopy
 from typing import Any
 
 from paradp.envs.rendering import choose_gl
@@ -28,7 +29,7 @@ def make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -
 
     Args:
         task: the task's definition.
-        controller_options: settings of the controller besides its gains.
+        controller_options: settings of each arm's controller besides its gains.
     """
     robosuite = import_robosuite()
     config = robosuite.load_composite_controller_config(controller="BASIC", robot="Panda")
@@ -38,8 +39,8 @@ def make_robosuite(task: RobosuiteTask, controller_options: dict[str, object]) -
     }
     return robosuite.make(
         task.robosuite_name,
-        robots="Panda",
-        controller_configs=config,
+        robots=["Panda"] * len(task.hands),
+        controller_configs=[deepcopy(config) for _ in task.hands],
         control_freq=task.control_hz,
         has_renderer=False,
         has_offscreen_renderer=False,

@@ -4,23 +4,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
+from paradp.envs.arms import TWO_ARM_CONVENTIONS
 from paradp.envs.disturbances import DISTURBANCES, Area
 from paradp.envs.rendering import render_problem
 from paradp.envs.success import MakesCheck, by_robosuite
 from paradp.envs.task import IMAGE, STATE, Features, Task
 
-# The robot's own state under robosuite's names: grip site (m), hand (quaternion x, y, z, w), fingers (m).
-ROBOT: Features = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
-# Image → camera, with the names and the size of robomimic's data.
-CAMERAS = {"agentview_image": "agentview", "robot0_eye_in_hand_image": "robot0_eye_in_hand"}
+
+def own_state(robots: int = 1) -> dict[str, int]:
+    """The robots' own state under robosuite's names: grip site (m), hand (quaternion x, y, z, w), fingers (m)."""
+    sizes = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+    return {f"robot{robot}_{name}": size for robot in range(robots) for name, size in sizes.items()}
+
+
+def cameras(robots: int = 1) -> dict[str, str]:
+    """Image → camera, one of the scene and one in each hand, with the names of robomimic's data."""
+    names = ["agentview", *(f"robot{robot}_eye_in_hand" for robot in range(robots))]
+    return {f"{name}_image": name for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobosuiteTask(Task):
-    """A task of robosuite's Panda. The observation `image` has camera images and the robot's own state, but no objects.
+    """A task of one or more of robosuite's Pandas; of two, see `TwoArmTask`.
+
+    The observation `image` has camera images and the robots' own state, but no objects.
 
     Attributes:
         robosuite_name: robosuite's class.
+        hands: the prefixes of the hands' names in observations and actions, in robosuite's order of the robots.
         objects: name in the observation → name of the MuJoCo body; the first is the one that a disturbance moves.
         camera: the camera for videos.
         cameras: images of the observation `image`: name → camera.
@@ -36,7 +47,8 @@ class RobosuiteTask(Task):
     robosuite_name: str
     objects: dict[str, str]
     camera: str = "agentview"
-    cameras: dict[str, str] = field(default_factory=lambda: dict(CAMERAS))
+    hands: tuple[str, ...] = ("",)
+    cameras: dict[str, str] = field(default_factory=cameras)
     image_size: int = 84
     area: Area | None = None
     replayable: bool = True
@@ -54,19 +66,23 @@ class RobosuiteTask(Task):
 
     @property
     def observation(self) -> dict[str, int]:
-        sizes = {"eef_pos": 3, "eef_rot6d": 6, "gripper_qpos": 2}
+        sizes: dict[str, int] = {}
+        for hand in self.hands:
+            sizes |= {f"{hand}eef_pos": 3, f"{hand}eef_rot6d": 6, f"{hand}gripper_qpos": 2}
         for name in self.objects:
-            sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6, f"{name}_in_eef_pos": 3, f"{name}_in_eef_rot6d": 6}
+            sizes |= {f"{name}_pos": 3, f"{name}_rot6d": 6}
+            for hand in self.hands:
+                sizes |= {f"{name}_in_{hand}eef_pos": 3, f"{name}_in_{hand}eef_rot6d": 6}
         return sizes
 
     @property
     def observations(self) -> Mapping[str, Features]:
         images = dict.fromkeys(self.cameras, (self.image_size, self.image_size, 3))
-        return {STATE: self.observation, IMAGE: {**images, **ROBOT}}
+        return {STATE: self.observation, IMAGE: {**images, **own_state(len(self.hands))}}
 
     @property
     def things(self) -> tuple[str, ...]:
-        return ("hand", *self.objects)
+        return ("hand" if len(self.hands) == 1 else f"{len(self.hands)} hands", *self.objects)
 
     @property
     def render_problem(self) -> str | None:
@@ -75,3 +91,12 @@ class RobosuiteTask(Task):
     @property
     def disturbances(self) -> tuple[str, ...]:
         return tuple(DISTURBANCES) if self.area is not None else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoArmTask(RobosuiteTask):
+    """A task of two of robosuite's Pandas, which robosuite puts opposite each other."""
+
+    hands: tuple[str, ...] = ("robot0_", "robot1_")
+    cameras: dict[str, str] = field(default_factory=lambda: cameras(2))
+    conventions: tuple[str, ...] = tuple(TWO_ARM_CONVENTIONS)

@@ -23,7 +23,7 @@ class Simulator(NamedTuple):
     """A simulation that has been reset.
 
     Attributes:
-        step: makes one control step with a robosuite action `[7]`.
+        step: makes one control step with a robosuite action, `[7]` for each arm.
         succeeds: whether the task's success rule holds now.
     """
 

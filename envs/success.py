@@ -17,6 +17,7 @@ PEG_HALF_M, PEG_HEIGHT_M = 0.03, 0.05
 BIN_HEIGHT_M = 0.1
 LIFTED_M = 0.04
 OPEN_RAD = 0.3
+POT_LIFTED_M = 0.10
 
 
 def by_robosuite(env: Any) -> Check:
@@ -86,6 +87,13 @@ def door_is_open(env: Any) -> Check:
     """The rule of Door."""
     joint, hinge = env.sim.data.qpos.item, env.hinge_qpos_addr
     return lambda: joint(hinge) > OPEN_RAD
+
+
+def pot_is_lifted(env: Any) -> Check:
+    """The rule of TwoArmLift: the pot's bottom is above the table."""
+    position, pot, table = env.sim.data.site_xpos.item, env.pot_center_id, env.table_top_id
+    down = float(env.pot.top_offset[2])
+    return lambda: position(pot, 2) - down > position(table, 2) + POT_LIFTED_M
 
 
 def _is_away(env: Any) -> Callable[[int], bool]:

@@ -4,28 +4,34 @@ from collections.abc import Callable
 
 import numpy as np
 
-from paradp.envs.actions import HandConvention
+from paradp.envs.actions import RobotConvention
 from paradp.envs.compiled.compiling import bind, compiled
 from paradp.envs.compiled.rotations import is_rotation, orthonormal_rows, rows_rotvec
 
 
-def bind_command(convention: HandConvention) -> Callable[[np.ndarray], np.ndarray | None]:
+def bind_command(convention: RobotConvention) -> Callable[[np.ndarray], np.ndarray | None]:
     """Compiles `to_robosuite` of a convention, in double precision; it returns `None` for an invalid action.
 
     An action is invalid if it is not finite or its rotation is degenerate. Its array must be contiguous, of the right size.
     """
-    return bind(_COMMANDS[convention.name], then=(np.empty(convention.low.shape),))
+    # All arms are commanded alike.
+    return bind(_COMMANDS[convention.hands[0].name], then=(np.empty(convention.low.shape),))
 
 
 @compiled
 def _absolute(action):
-    rows = (action[3], action[4], action[5], action[6], action[7], action[8])
-    if not np.isfinite(action).all() or not is_rotation(*rows):
+    if not np.isfinite(action).all():
         return None
-    command = np.empty(7)
-    command[:3] = action[:3]
-    command[3], command[4], command[5] = rows_rotvec(orthonormal_rows(*rows))
-    command[6] = action[9]
+    arms = len(action) // 10
+    command = np.empty(7 * arms)
+    for arm in range(arms):
+        own, there = action[10 * arm :], command[7 * arm :]
+        rows = (own[3], own[4], own[5], own[6], own[7], own[8])
+        if not is_rotation(*rows):
+            return None
+        there[:3] = own[:3]
+        there[3], there[4], there[5] = rows_rotvec(orthonormal_rows(*rows))
+        there[6] = own[9]
     return command
 
 

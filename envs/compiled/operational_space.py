@@ -1,7 +1,7 @@
 """One control step of robosuite's operational-space controller with all of its substeps, compiled.
 
 The controller is robosuite 1.5's `OperationalSpaceController` of fixed impedance (after Khatib, "A unified approach for
-motion and force control of robot manipulators", 1987), for an arm on a base that never moves:
+motion and force control of robot manipulators", 1987), for arms on bases that never move, each on its own:
 
     τ = Jᵀ Λ (Kp e − Kd J q̇) + Nᵀ M (k (q₀ − q) − 2 √k q̇) + bias,    Λ = (J M⁻¹ Jᵀ)⁻¹,    N = 1 − M⁻¹ Jᵀ Λ J
 
@@ -41,7 +41,7 @@ class Arm(NamedTuple):
     """An arm of n joints and its controller.
 
     A `relative` action is clipped to `input_low` and `input_high`, scaled, and added to the current pose as a translation
-    and a rotation in the frame of the base. Another action is a pose in the world frame, used as it is.
+    and a rotation in the world frame. Another action is a pose in the world frame, used as it is.
 
     Attributes:
         joints: indices of the joints in `qpos`, `[n]`.
@@ -54,7 +54,6 @@ class Arm(NamedTuple):
         kd: damping, `[6]`.
         uncoupled: whether position and rotation have separate inertia matrices.
         site: index of the site that is controlled.
-        base: rotation of the base in the world, `[3, 3]`.
         relative: whether goals are relative to the current pose.
         input_low: smallest action, `[6]`.
         input_high: largest action, `[6]`.
@@ -73,7 +72,6 @@ class Arm(NamedTuple):
     kd: np.ndarray
     uncoupled: bool
     site: int
-    base: np.ndarray
     relative: bool
     input_low: np.ndarray
     input_high: np.ndarray
@@ -101,30 +99,35 @@ class Gripper(NamedTuple):
 
 
 @unlocked
-def control_step(sim: Simulation, arm: Arm, gripper: Gripper, substeps: int, action: np.ndarray) -> None:
+def control_step(
+    sim: Simulation, arms: tuple[Arm, ...], grippers: tuple[Gripper, ...], substeps: int, action: np.ndarray
+) -> None:
     """Advances the simulation by a control step.
 
     Args:
         sim: the simulation at the start of the step.
-        arm: the arm and its controller.
-        gripper: its gripper.
+        arms: the arms and their controllers.
+        grippers: the gripper of each.
         substeps: number of steps of the simulator.
-        action: in robosuite's form, `[7]`: position or translation, axis-angle, gripper.
+        action: in robosuite's form, `[7]` for each arm: position or translation, axis-angle, gripper.
     """
-    _drive(sim, gripper, action[6])
+    positions, rotations = np.empty((len(arms), 3)), np.empty((len(arms), 3, 3))
+    for i in range(len(arms)):
+        _drive(sim, grippers[i], action[7 * i + 6])
     mj_step1(sim.model, sim.data)
-    position, rotation = _goal(sim, arm, action)
-    _actuate(sim, arm, position, rotation)
+    for i in range(len(arms)):
+        positions[i], rotations[i] = _goal(sim, arms[i], action[7 * i : 7 * i + 6])
+    _actuate(sim, arms, positions, rotations)
     mj_step2(sim.model, sim.data)
-    follow(sim, arm, substeps - 1, position, rotation)
+    follow(sim, arms, substeps - 1, positions, rotations)
 
 
 @unlocked
-def follow(sim: Simulation, arm: Arm, substeps: int, position: np.ndarray, rotation: np.ndarray) -> None:
-    """Advances the simulation with a goal in the world frame: position `[3]` (m) and rotation `[3, 3]`."""
+def follow(sim: Simulation, arms: tuple[Arm, ...], substeps: int, positions: np.ndarray, rotations: np.ndarray) -> None:
+    """Advances the simulation with goals in the world frame: positions `[n, 3]` (m) and rotations `[n, 3, 3]`."""
     for _ in range(substeps):
         mj_step1(sim.model, sim.data)
-        _actuate(sim, arm, position, rotation)
+        _actuate(sim, arms, positions, rotations)
         mj_step2(sim.model, sim.data)
 
 
@@ -157,25 +160,33 @@ def _goal(sim, arm, action):
         step[i] = (clipped - arm.input_centre[i]) * arm.scale[i] + arm.output_centre[i]
     # As in robosuite, whose conversion has single precision.
     turn = quat2mat(np.array(rotvec_quaternion(step[3], step[4], step[5])))
-    present = np.dot(arm.base.T, sim.site_xmat[arm.site].copy().reshape(3, 3))
-    return sim.site_xpos[arm.site] + np.dot(arm.base, step[:3]), np.dot(arm.base, np.dot(turn, present))
+    return sim.site_xpos[arm.site] + step[:3], np.dot(turn, sim.site_xmat[arm.site].copy().reshape(3, 3))
 
 
 @compiled
-def _actuate(sim, arm, goal_pos, goal_rot):
-    """Sets the controls of the arm."""
-    mass, jacobian = _dynamics(sim, arm)
+def _actuate(sim, arms, positions, rotations):
+    """Sets the controls of the arms."""
+    nv = len(sim.qvel)
+    full = np.empty((nv, nv))
+    mj_fullM(sim.model, full.ctypes.data, sim.mass.ctypes.data)
+    for i in range(len(arms)):
+        _actuate_arm(sim, arms[i], full, positions[i], rotations[i])
+
+
+@compiled
+def _actuate_arm(sim, arm, full, goal_pos, goal_rot):
+    """Sets the controls of an arm, given the mass matrix `[nv, nv]` of the whole scene."""
+    mass, jacobian = _dynamics(sim, arm, full)
     torques = _torques(sim, arm, mass, jacobian, goal_pos, goal_rot)
     for i in range(len(torques)):
         sim.ctrl[arm.actuators[i]] = min(max(torques[i], arm.low[i]), arm.high[i])
 
 
 @compiled
-def _dynamics(sim, arm):
+def _dynamics(sim, arm, full):
     """Computes the mass matrix `[n, n]` of the arm, and the Jacobian `[6, n]` of its site."""
     n, nv = len(arm.dofs), len(sim.qvel)
-    full, jac_pos, jac_rot = np.empty((nv, nv)), np.empty((3, nv)), np.empty((3, nv))
-    mj_fullM(sim.model, full.ctypes.data, sim.mass.ctypes.data)
+    jac_pos, jac_rot = np.empty((3, nv)), np.empty((3, nv))
     mj_jacSite(sim.model, sim.data, jac_pos.ctypes.data, jac_rot.ctypes.data, np.int32(arm.site))
     mass, jacobian = np.empty((n, n)), np.empty((6, n))
     for i in range(n):

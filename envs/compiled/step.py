@@ -1,7 +1,7 @@
 """Replaces robosuite's control step by the compiled one, if that supports the robot and its controller."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import mujoco
 import numpy as np
@@ -21,6 +21,8 @@ from paradp.envs.compiled.operational_space import Arm, Gripper, Simulation, con
 ROBOSUITE = ("1.5.2",)
 # First supported version, and first unsupported one: the layout of MuJoCo's mass matrix changes in 3.10.
 MUJOCO = ((3, 3), (3, 10))
+Arms: TypeAlias = tuple[Arm, ...]
+Grippers: TypeAlias = tuple[Gripper, ...]
 
 
 class CompiledStep:
@@ -39,8 +41,8 @@ class CompiledStep:
         """One control step.
 
         Args:
-            action: in robosuite's form, `[7]`: position or translation, axis-angle, gripper; double precision, contiguous,
-                because it is not converted.
+            action: in robosuite's form, `[7]` for each arm: position or translation, axis-angle, gripper; double precision,
+                contiguous, because it is not converted.
         """
         if self._step is None:
             self._begin(action)
@@ -52,21 +54,19 @@ class CompiledStep:
     def _begin(self, action: np.ndarray) -> None:
         """Makes the first control step after a reset.
 
-        robosuite itself computes its first substep: there its controller still uses the state from its construction, before
-        the fingers and the objects were placed.
+        robosuite itself computes its first substep: there its controllers still use the state from their construction,
+        before the fingers and the objects were placed.
         """
         env = self._env
         env.sim.step1()
         env._pre_action(action, True)
         env.sim.step2()
-        simulation, arm, gripper = _parts(env)
-        controller = env.robots[0].part_controllers["right"]
-        position, rotation = np.array(controller.goal_pos, np.float64), np.array(controller.goal_ori, np.float64)
-        if arm.relative:
-            position = controller.origin_pos + controller.origin_ori @ position
-            rotation = controller.origin_ori @ rotation
-        _bind_follow(simulation, arm, self._substeps - 1)(position, rotation)
-        self._step = _bind_step(simulation, arm, gripper, self._substeps)
+        simulation, arms, grippers = _parts(env)
+        controllers = [robot.part_controllers["right"] for robot in env.robots]
+        positions = np.array([controller.goal_pos for controller in controllers], np.float64)
+        rotations = np.array([controller.goal_ori for controller in controllers], np.float64)
+        _bind_follow(simulation, arms, self._substeps - 1)(positions, rotations)
+        self._step = _bind_step(simulation, arms, grippers, self._substeps)
 
 
 def find_problem(env: Any) -> str | None:
@@ -78,14 +78,15 @@ def find_problem(env: Any) -> str | None:
         return f"it supports MuJoCo {known}, not {mujoco.__version__}"
     if type(env).step is not MujocoEnv.step or type(env)._pre_action is not RobotEnv._pre_action or not env.lite_physics:
         return f"{type(env).__name__} makes its control steps differently"
-    [robot, *others] = env.robots
-    if others or type(robot) is not FixedBaseRobot or type(robot.composite_controller) is not CompositeController:
-        return "it supports one robot on a fixed base with robosuite's basic controller"
+    return next(filter(None, (_robot_problem(env.sim.model, robot) for robot in env.robots)), None)
+
+
+def _robot_problem(model: Any, robot: Any) -> str | None:
+    if type(robot) is not FixedBaseRobot or type(robot.composite_controller) is not CompositeController:
+        return "it supports robots on a fixed base with robosuite's basic controller"
     if set(robot.part_controllers) != {"right", "right_gripper"} or type(robot.gripper["right"]) is not PandaGripper:
         return f"it supports an arm with Panda's gripper, not the parts {', '.join(robot.part_controllers)}"
-    return _arm_problem(env.sim.model, robot.part_controllers["right"]) or _gripper_problem(
-        robot.part_controllers["right_gripper"]
-    )
+    return _arm_problem(model, robot.part_controllers["right"]) or _gripper_problem(robot.part_controllers["right_gripper"])
 
 
 def _arm_problem(model: Any, controller: Any) -> str | None:
@@ -98,13 +99,14 @@ def _arm_problem(model: Any, controller: Any) -> str | None:
     if controller.position_limits is not None or controller.orientation_limits is not None:
         return "it does not limit goals"
     frame = controller.input_type, controller.input_ref_frame
-    if frame not in (("absolute", "world"), ("delta", "base")) or controller._goal_update_mode != "achieved":
-        return f"it supports absolute goals in the world and deltas in the base, not {' in the '.join(frame)}"
+    if frame not in (("absolute", "world"), ("delta", "world")) or controller._goal_update_mode != "achieved":
+        return f"it supports absolute goals and deltas in the world, not {' in the '.join(frame)}"
     if not controller.lite_physics or any(
         model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE for joint in controller.joint_index
     ):
         return "it supports an arm of hinge joints"
-    if model.body_weldid[model.site_bodyid[_base_site(model, controller)]] != 0:
+    base = model.site_name2id(f"{controller.naming_prefix}{controller.part_name}_center")
+    if model.body_weldid[model.site_bodyid[base]] != 0:
         return "the robot's base moves"
     return None
 
@@ -119,30 +121,26 @@ def _gripper_problem(controller: Any) -> str | None:
 
 def prepare(env: Any) -> None:
     """Compiles the control step, or reads it from the cache, so that no episode's time includes it."""
-    simulation, arm, gripper = _parts(env)
-    _bind_step(simulation, arm, gripper, 1)
-    _bind_follow(simulation, arm, 1)
+    simulation, arms, grippers = _parts(env)
+    _bind_step(simulation, arms, grippers, 1)
+    _bind_follow(simulation, arms, 1)
 
 
-def _bind_step(simulation: Simulation, arm: Arm, gripper: Gripper, substeps: int) -> Callable[[np.ndarray], object]:
-    return bind(control_step, simulation, arm, gripper, substeps, then=(np.empty(7),))
+def _bind_step(simulation: Simulation, arms: Arms, grippers: Grippers, substeps: int) -> Callable[[np.ndarray], object]:
+    return bind(control_step, simulation, arms, grippers, substeps, then=(np.empty(7),))
 
 
-def _bind_follow(simulation: Simulation, arm: Arm, substeps: int) -> Callable[[np.ndarray, np.ndarray], object]:
-    return bind(follow, simulation, arm, substeps, then=(np.empty(3), np.empty((3, 3))))
+def _bind_follow(simulation: Simulation, arms: Arms, substeps: int) -> Callable[[np.ndarray, np.ndarray], object]:
+    return bind(follow, simulation, arms, substeps, then=(np.empty((1, 3)), np.empty((1, 3, 3))))
 
 
-def _parts(env: Any) -> tuple[Simulation, Arm, Gripper]:
-    [robot] = env.robots
-    return _simulation(env.sim), _arm(env.sim, robot), _gripper(robot)
+def _parts(env: Any) -> tuple[Simulation, Arms, Grippers]:
+    arms = tuple(_arm(env.sim, robot) for robot in env.robots)
+    return _simulation(env.sim), arms, tuple(map(_gripper, env.robots))
 
 
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2])
-
-
-def _base_site(model: Any, controller: Any) -> int:
-    return model.site_name2id(f"{controller.naming_prefix}{controller.part_name}_center")
 
 
 def _simulation(sim: Any) -> Simulation:
@@ -163,7 +161,6 @@ def _simulation(sim: Any) -> Simulation:
 def _arm(sim: Any, robot: Any) -> Arm:
     controller = robot.part_controllers["right"]
     actuators = np.array(robot._ref_actuators_indexes_dict["right"], np.int64)
-    base = _base_site(sim.model, controller)
     return Arm(
         joints=np.array(controller.qpos_index, np.int64),
         dofs=np.array(controller.qvel_index, np.int64),
@@ -175,7 +172,6 @@ def _arm(sim: Any, robot: Any) -> Arm:
         kd=np.array(controller.kd, np.float64),
         uncoupled=bool(controller.uncoupling),
         site=int(sim.model.site_name2id(controller.ref_name)),
-        base=np.array(sim.data.site_xmat[base]).reshape(3, 3),
         relative=controller.input_type == "delta",
         input_low=np.array(controller.input_min, np.float64),
         input_high=np.array(controller.input_max, np.float64),

@@ -1,13 +1,14 @@
-"""Base class of scripted experts: a generator that yields goals and receives observations, with human-like variety."""
+"""Base class of scripted experts: a generator for each hand, which yields goals and receives observations, with variety."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from paradp.envs.actions import CLOSE, HAND_CONVENTIONS, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.actions import CLOSE, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
+from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.lookup import renamed_argument
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
@@ -33,20 +34,32 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """An observation as poses in the world frame (m), finger opening (m, 0.08 is wide open), and objects by their names."""
+    """An observation as a hand sees it: poses in the world frame (m).
+
+    Attributes:
+        eef_pos: position of the hand.
+        eef_rotation: its rotation.
+        opening: of its fingers (m, 0.08 is wide open).
+        objects: by their names.
+        hand: the prefix of its names; empty for a robot's only hand.
+        others: the other hands.
+    """
 
     eef_pos: np.ndarray
     eef_rotation: np.ndarray
     opening: float
     objects: Mapping[str, Thing]
+    hand: str = ""
+    others: tuple["Scene", ...] = ()
 
     @classmethod
-    def from_observation(cls, observation: Mapping[str, np.ndarray], objects: Sequence[str]) -> "Scene":
-        """Reads a scene from an observation."""
-        fingers = observation["gripper_qpos"].astype(np.float64)
+    def from_observation(cls, observation: Mapping[str, np.ndarray], objects: Sequence[str], hand: str = "") -> "Scene":
+        """Reads a scene from an observation, without the other hands."""
+        fingers = observation[f"{hand}gripper_qpos"].astype(np.float64)
         return cls(
-            eef_pos=observation["eef_pos"].astype(np.float64),
-            eef_rotation=rotation_6d_to_matrix(observation["eef_rot6d"].astype(np.float64)),
+            hand=hand,
+            eef_pos=observation[f"{hand}eef_pos"].astype(np.float64),
+            eef_rotation=rotation_6d_to_matrix(observation[f"{hand}eef_rot6d"].astype(np.float64)),
             opening=float(np.abs(fingers).sum()),
             objects={
                 name: Thing(
@@ -92,41 +105,45 @@ class Variety:
 
 
 class WaypointExpert(Expert):
-    """Executes `script` with one hand. Subclasses define the script, how a scene is read, and the robot's commands.
+    """Executes `script` with each hand. Subclasses define the script, how scenes are read, and the robot's commands.
 
     Args:
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
+        hands: number of hands.
     """
 
-    def __init__(self, action_noise: ActionNoise | None, variety: Variety | None):
+    def __init__(self, action_noise: ActionNoise | None, variety: Variety | None, hands: int = 1):
         self._variety = variety or Variety(0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0, 0.0)
-        super().__init__(6, self._variety.tremor, action_noise)
+        self._hands = hands
+        super().__init__(6 * hands, self._variety.tremor, action_noise)
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
-        self._running: Script | None = None
-        self._goal = Goal(np.zeros(3), HAND_DOWN, OPEN)
+        self._running: list[Script | None] = [None] * self._hands
+        self._goals = [Goal(np.zeros(3), HAND_DOWN, OPEN)] * self._hands
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
-        """The next action for one environment; when the script has ended, the last goal is held."""
-        scene = self.see(observation)
-        self._advance(scene)
-        intended = _shifted(self._goal.limited(scene.eef_pos, scene.eef_rotation), self.draw_tremor())
+        """The next action for one environment; when the script of a hand has ended, its last goal is held."""
+        scenes = self.see(observation)
+        for hand, scene in enumerate(scenes):
+            self._advance(hand, scene)
+        near = [goal.limited(scene.eef_pos, scene.eef_rotation) for goal, scene in zip(self._goals, scenes, strict=True)]
+        intended = _shifted(near, self.draw_tremor())
         executed = _shifted(intended, self.draw_action_noise())
-        return ExpertCommand(self.command(executed, scene), self.command(intended, scene))
+        return ExpertCommand(self.command(executed, scenes), self.command(intended, scenes))
 
     @abstractmethod
-    def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
-        """Reads the scene from an observation."""
+    def see(self, observation: Mapping[str, np.ndarray]) -> Sequence[Scene]:
+        """Reads the scene of each hand from an observation."""
 
     @abstractmethod
-    def command(self, goal: Goal, scene: Scene) -> np.ndarray:
-        """The action that moves the hand from where it is towards a goal."""
+    def command(self, goals: Sequence[Goal], scenes: Sequence[Scene]) -> np.ndarray:
+        """The action that moves each hand from where it is towards its goal."""
 
     @abstractmethod
     def script(self, scene: Scene) -> Script:
-        """Yields the goal of every control step; each yield returns the scene after that step."""
+        """Yields the goal of a hand in every control step; each yield returns the scene after that step."""
 
     def move(
         self,
@@ -201,23 +218,24 @@ class WaypointExpert(Expert):
         """A random offset with this standard deviation, limited to twice that."""
         return scale * np.clip(self.rng.standard_normal(size), -2, 2)
 
-    def _advance(self, scene: Scene) -> None:
+    def _advance(self, hand: int, scene: Scene) -> None:
         try:
-            if self._running is None:
-                self._running = self.script(scene)
-                self._goal = next(self._running)
+            running = self._running[hand]
+            if running is None:
+                self._running[hand] = running = self.script(scene)
+                self._goals[hand] = next(running)
             else:
-                self._goal = self._running.send(scene)
+                self._goals[hand] = running.send(scene)
         except StopIteration:
             pass
 
 
 @renamed_argument("disturbance", "action_noise")
 class ScriptedExpert(WaypointExpert):
-    """Base class of experts for robosuite's arms; subclasses define the script and the names of the observed objects.
+    """Base class of experts for robosuite's arms; subclasses define the script of each hand and the names of the observed objects.
 
     Args:
-        action_convention: `"absolute"` or `"delta"`.
+        action_convention: one of the task's; it says how many hands there are.
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
@@ -230,21 +248,29 @@ class ScriptedExpert(WaypointExpert):
         action_noise: ActionNoise | None = None,
         variety: Variety | None = Variety(),
     ):
-        self._convention = HAND_CONVENTIONS[action_convention]
-        super().__init__(action_noise, variety)
+        self._each = ROBOT_CONVENTIONS[action_convention].hands
+        super().__init__(action_noise, variety, len(self._each))
 
-    def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
-        return Scene.from_observation(observation, self.objects)
+    def see(self, observation: Mapping[str, np.ndarray]) -> Sequence[Scene]:
+        scenes = [Scene.from_observation(observation, self.objects, hand.prefix) for hand in self._each]
+        return [replace(one, others=tuple(other for other in scenes if other is not one)) for one in scenes]
 
-    def command(self, goal: Goal, scene: Scene) -> np.ndarray:
-        return self._convention.from_goal(goal, scene.eef_pos, scene.eef_rotation)
+    def command(self, goals: Sequence[Goal], scenes: Sequence[Scene]) -> np.ndarray:
+        each = zip(self._each, goals, scenes, strict=True)
+        return np.concatenate([hand.from_goal(goal, scene.eef_pos, scene.eef_rotation) for hand, goal, scene in each])
 
 
 def _at_most(vector: np.ndarray, length: float) -> np.ndarray:
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
-def _shifted(goal: Goal, offset: np.ndarray) -> Goal:
-    """The goal moved by an offset `[6]` in normalised action units: position, then rotation vector."""
-    rotation = rotvec_to_matrix(MAX_STEP_RAD * offset[3:]) @ goal.rotation
-    return Goal(goal.position + MAX_STEP_M * offset[:3], rotation, goal.gripper)
+def _shifted(goals: Sequence[Goal], offsets: np.ndarray) -> list[Goal]:
+    """The goals, each moved by its offset `[6]` in normalised action units: position, then rotation vector."""
+    return [
+        Goal(
+            goal.position + MAX_STEP_M * offset[:3],
+            rotvec_to_matrix(MAX_STEP_RAD * offset[3:]) @ goal.rotation,
+            goal.gripper,
+        )
+        for goal, offset in zip(goals, offsets.reshape(len(goals), 6), strict=True)
+    ]

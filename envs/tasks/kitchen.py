@@ -1,6 +1,6 @@
 """Kitchen: open the microwave, push the kettle back, turn on the light, open the cabinet, in several orders and ways."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class KitchenExpert(WaypointExpert):
         super().reset(seed)
         self._rest = REST
 
-    def see(self, observation: Mapping[str, np.ndarray]) -> Scene:
+    def see(self, observation: Mapping[str, np.ndarray]) -> Sequence[Scene]:
         positions = np.zeros(30)
         for key, entries in ENTRIES.items():
             positions[entries.start : entries.stop] = observation[key]
@@ -75,9 +75,10 @@ class KitchenExpert(WaypointExpert):
             "switch": Thing(self._arm.site("light_site"), yaw_matrix(switch)),
             "cabinet": Thing(self._arm.site("slide_site"), np.eye(3)),
         }
-        return Scene(position, rotation, float(observation["fingers"].sum()), things)
+        return [Scene(position, rotation, float(observation["fingers"].sum()), things)]
 
-    def command(self, goal: Goal, scene: Scene) -> np.ndarray:
+    def command(self, goals: Sequence[Goal], scenes: Sequence[Scene]) -> np.ndarray:
+        [goal] = goals
         joints = self._arm.joints_for(goal.position, goal.rotation, self._rest)
         moves = LEAD * (joints - self._joints) + self._arm.sag()
         velocities = moves / (JointVelocityAction.fastest * JointVelocityAction.step_s)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task
+from paradp.envs import RobosuiteTask, find_convention, find_task
 from paradp.policy.control.controller import Command
 from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
@@ -31,9 +31,14 @@ class Overhead:
 
 
 class HoldingController:
-    """A controller that takes no time: holds the pose of the first observation."""
+    """A controller that takes no time: holds the pose of the first observation.
 
-    def __init__(self) -> None:
+    Args:
+        action_convention: of its actions.
+    """
+
+    def __init__(self, action_convention: str = "absolute") -> None:
+        self._hold = find_convention(action_convention).hold
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
@@ -41,7 +46,7 @@ class HoldingController:
 
     def act(self, observation: Observation) -> Command:
         if self._command is None:
-            self._command = Command(ACTION_CONVENTIONS["absolute"].hold(None, observation))
+            self._command = Command(self._hold(None, observation))
         return self._command
 
 
@@ -56,20 +61,23 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
     Raises:
         ValueError: the task is not one of robosuite's.
     """
-    if not isinstance(find_task(task).task, RobosuiteTask):
+    described = find_task(task).task
+    if not isinstance(described, RobosuiteTask):
         raise ValueError(f"the loop is compared with robosuite's simulator, but {task!r} is not a task of robosuite")
+    holding = HoldingController(described.conventions[0])
     envs = make_envs(EnvironmentConfig(task), 1)
     spare_garbage_collection()
     bare, looped = [], []
     for seed in range(repeats):
         env = envs.envs[0].unwrapped
         observation, _ = env.reset(seed=seed)
-        action = env.convention.to_robosuite(HoldingController().act(observation).action)  # type: ignore[attr-defined]
+        holding.reset()
+        action = env.convention.to_robosuite(holding.act(observation).action)  # type: ignore[attr-defined]
         started = time.perf_counter()
         for _ in range(steps):
             env.simulate(action)  # type: ignore[attr-defined]
         bare.append(steps / (time.perf_counter() - started))
-        [episode] = run_episodes(envs, [HoldingController()], [seed])
+        [episode] = run_episodes(envs, [holding], [seed])
         looped.append(len(episode.steps) / episode.seconds)
     envs.close()
     return Overhead(median(bare), median(looped))

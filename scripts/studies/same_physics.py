@@ -10,7 +10,10 @@ import gymnasium
 import numpy as np
 
 from paradp.checkpoints import load_policy
+from paradp.checkpoints.finding import pretrained
 from paradp.envs import TaskEntry, all_tasks
+from paradp.envs.actions import HandConvention
+from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.policy import RecedingHorizon
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE
@@ -80,7 +83,7 @@ def controllers(entry: TaskEntry, convention: str) -> Iterator[str]:
     yield "random"
     if entry.expert is not None:
         yield "expert"
-        if convention == entry.task.conventions[0]:
+        if convention == entry.task.conventions[0] and entry.task.name in pretrained():
             yield "policy"
 
 
@@ -91,33 +94,48 @@ def make_controller(entry: TaskEntry, convention: str, name: str) -> Any:
     return RecedingHorizon(load_policy(entry.task.name, "ddim-10")) if name == "policy" else RandomGoals(convention)
 
 
+@dataclass(frozen=True)
+class _Command:
+    action: np.ndarray
+
+
 class RandomGoals:
-    """Moves to random goals in the workspace, with random rotations and a gripper that opens and closes at random."""
+    """Moves each hand to random goals in the workspace, with random rotations and grippers that open and close at random."""
 
     def __init__(self, convention: str):
-        self._delta = convention == "delta"
+        self._hands = [_RandomGoals(hand) for hand in ROBOT_CONVENTIONS[convention].hands]
 
     def reset(self, seed: int) -> None:
-        self._rng = np.random.default_rng([seed, 5])
+        rng = np.random.default_rng([seed, 5])
+        for hand in self._hands:
+            hand.reset(rng)
+
+    def act(self, observation: dict[str, np.ndarray]) -> _Command:
+        return _Command(np.concatenate([hand.act(observation) for hand in self._hands]))
+
+
+class _RandomGoals:
+    """The same for one hand."""
+
+    def __init__(self, convention: HandConvention):
+        self._own, self._delta = convention.prefix, convention.name == "delta"
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._rng = rng
         self._step = 0
 
-    def act(self, observation: dict[str, np.ndarray]) -> Any:
+    def act(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         if self._step == 0:
-            self._place, self._rotation = observation["eef_pos"], observation["eef_rot6d"]
+            self._place, self._rotation = observation[f"{self._own}eef_pos"], observation[f"{self._own}eef_rot6d"]
         if self._step % 10 == 0:
             self._goal = self._rng.uniform([-0.3, -0.3, 0.8], [0.3, 0.3, 1.2])
             self._grip = self._rng.choice([-1, 1])
         self._step += 1
         if self._delta:
-            return _Command(np.append(self._rng.uniform(-1, 1, 6), self._grip).astype(np.float32))
+            return np.append(self._rng.uniform(-1, 1, 6), self._grip).astype(np.float32)
         self._place = self._place + np.clip(self._goal - self._place, -0.04, 0.04)
         turned = (self._rotation + 0.2 * self._rng.normal(size=6)).clip(-1, 1)
-        return _Command(np.concatenate([self._place, turned, [self._grip]]).astype(np.float32))
-
-
-@dataclass(frozen=True)
-class _Command:
-    action: np.ndarray
+        return np.concatenate([self._place, turned, [self._grip]]).astype(np.float32)
 
 
 @contextmanager
@@ -142,21 +160,22 @@ def environments(entry: TaskEntry, convention: str, simulators: Sequence[str]) -
 
 @dataclass(frozen=True)
 class Moment:
-    """The complete state of a simulation: MuJoCo's data and the gripper's action."""
+    """The complete state of a simulation: MuJoCo's data and the action of each gripper."""
 
     data: Any
-    grip: np.ndarray
+    grips: list[np.ndarray]
 
     @classmethod
     def of(cls, env: Any) -> "Moment":
-        return cls(copy(env._sim.data._data), _gripper(env).current_action.copy())
+        return cls(copy(env._sim.data._data), [gripper.current_action.copy() for gripper in _grippers(env)])
 
     def put(self, env: Any) -> None:
         """Sets an environment of the same task to this state."""
         import mujoco  # after paradp has chosen its OpenGL
 
         mujoco.mj_copyData(env._sim.data._data, env._sim.model._model, self.data)
-        _gripper(env).current_action[:] = self.grip
+        for gripper, grip in zip(_grippers(env), self.grips, strict=True):
+            gripper.current_action[:] = grip
 
 
 def state(env: Any) -> np.ndarray:
@@ -244,8 +263,8 @@ def _is_explained(theirs: _FreeRun, mine: _FreeRun, shaken: _FreeRun) -> bool:
     return bool(((ours <= EQUAL) | (reached[: len(ours)] >= SHARE * ours)).all())
 
 
-def _gripper(env: Any) -> Any:
-    return env._robosuite.robots[0].gripper["right"]
+def _grippers(env: Any) -> list[Any]:
+    return [robot.gripper["right"] for robot in env._robosuite.robots]
 
 
 def _shake(env: Any, rng: np.random.Generator) -> None:

@@ -12,12 +12,13 @@ from numba import njit
 
 import paradp.envs  # noqa: F401  (registers the environments)
 from paradp.envs.actions import HAND_CONVENTIONS, check_action
+from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.compiled.commands import bind_command
 from paradp.envs.compiled.compiling import bind
 from paradp.envs.rotations import matrix_to_rotation_6d, rotvec_to_matrix
 from paradp.envs.simulators import COMPILED
 
-COMMANDS = {name: bind_command(convention) for name, convention in HAND_CONVENTIONS.items()}
+COMMANDS = {name: bind_command(convention) for name, convention in ROBOT_CONVENTIONS.items()}
 NUMBERS = st.floats(-2, 2, width=32) | st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-4, 1e-5, np.nan, np.inf, -np.inf])
 
 
@@ -43,9 +44,9 @@ def same(mine, theirs) -> bool:
 
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-@pytest.mark.parametrize("name", HAND_CONVENTIONS)
+@pytest.mark.parametrize("name", ROBOT_CONVENTIONS)
 def test_any_action_is_converted_as_its_convention_defines(name, data):
-    convention = HAND_CONVENTIONS[name]
+    convention = ROBOT_CONVENTIONS[name]
     action = np.array(data.draw(st.lists(NUMBERS, min_size=(size := convention.space.shape[0]), max_size=size)), np.float32)
     assert same(COMMANDS[name](action.astype(np.float64)), plain(convention, action))
 
@@ -61,9 +62,10 @@ def test_rotations_about_every_axis_and_by_half_a_turn_are_converted_as_the_conv
         assert np.linalg.norm(command[3:6]) == pytest.approx(angle, abs=1e-7)
 
 
-@pytest.fixture(scope="module", params=HAND_CONVENTIONS)
+@pytest.fixture(scope="module", params=ROBOT_CONVENTIONS)
 def env(request):
-    env = gymnasium.make("paradp/Lift-v0", disable_env_checker=True, action_convention=request.param).unwrapped
+    task = "Lift" if request.param in HAND_CONVENTIONS else "TwoArmLift"
+    env = gymnasium.make(f"paradp/{task}-v0", disable_env_checker=True, action_convention=request.param).unwrapped
     env.reset(seed=0)
     assert env.simulator == COMPILED
     yield env

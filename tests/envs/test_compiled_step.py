@@ -16,7 +16,7 @@ from paradp.envs.simulators import COMPILED, ORIGINAL
 from paradp.scripts.studies.same_physics import Moment, state
 
 HAND_TASKS = [name for name, entry in TASKS.items() if isinstance(entry.task, RobosuiteTask)]
-CONVENTIONS = ("absolute", "delta")
+FAST = ("stack", "two-arm-lift")
 # Of positions and velocities, rad and m and per second.
 EQUAL = 1e-10
 
@@ -29,9 +29,9 @@ def make(task, convention, simulator, **options):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((task, convention), id=f"{task}-{convention}", marks=[] if task == "stack" else [pytest.mark.slow])
+        pytest.param((task, convention), id=f"{task}-{convention}", marks=[] if task in FAST else [pytest.mark.slow])
         for task in HAND_TASKS
-        for convention in CONVENTIONS
+        for convention in find_task(task).task.conventions
     ],
 )
 def three(request):
@@ -51,21 +51,25 @@ def pair(three):
 def wander(env, observation, rng, steps):
     """Random actions: goals in the whole workspace, some out of reach, turns, and a gripper that opens and closes."""
     low, high = env.action_space.low, env.action_space.high
-    if env.convention.name == "delta":
+    if env.convention.name.endswith("delta"):
         yield from (rng.uniform(low, high).astype(np.float32) for _ in range(steps))
         return
-    position = observation["eef_pos"]
+    hands = env.task.hands
+    positions = [observation[f"{hand}eef_pos"] for hand in hands]
     for step in range(steps):
         if step % 8 == 0:
-            goal = rng.uniform(low[:3], high[:3])
-        position = position + np.clip(goal - position, -0.05, 0.05)
-        yield pose(env, observation, position, rng)
+            goals = [rng.uniform(low[:3], high[:3]) for _ in hands]
+        positions = [at + np.clip(goal - at, -0.05, 0.05) for at, goal in zip(positions, goals, strict=True)]
+        yield poses(env, observation, positions, rng)
 
 
-def pose(env, observation, position, rng):
-    """An action: about a place, turned a little, the gripper any way."""
-    tilt = (observation["eef_rot6d"] + 0.3 * rng.normal(size=6)).clip(-1, 1)
-    return np.concatenate([position, tilt, [rng.choice([-1, 1])]]).astype(np.float32)
+def poses(env, observation, positions, rng):
+    """An action: each hand about a place, turned a little, the gripper any way."""
+    parts = []
+    for hand, position in zip(env.task.hands, positions, strict=True):
+        tilt = (observation[f"{hand}eef_rot6d"] + 0.3 * rng.normal(size=6)).clip(-1, 1)
+        parts += [position, tilt, [rng.choice([-1, 1])]]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def same(mine, theirs):
@@ -81,9 +85,10 @@ def test_a_free_run_without_contacts_equals_robosuites(pair):
     start, _ = original.reset(seed=3)
     assert all(np.array_equal(start[key], value) for key, value in ours.reset(seed=3)[0].items())
     for _ in range(25):
-        action = 0.3 * rng.uniform(-1, 1, 7).astype(np.float32)
-        if original.convention.name == "absolute":
-            action = pose(original, start, start["eef_pos"] + rng.uniform(-0.05, 0.05, 3), rng)
+        action = 0.3 * rng.uniform(-1, 1, original.action_space.shape).astype(np.float32)
+        if original.convention.name.endswith("absolute"):
+            near = [start[f"{hand}eef_pos"] + rng.uniform(-0.05, 0.05, 3) for hand in original.task.hands]
+            action = poses(original, start, near, rng)
         same(ours.step(action), original.step(action))
         assert np.abs(state(ours) - state(original)).max() < EQUAL
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from paradp.envs import ACTION_CONVENTIONS, BoundedAction, conventions, find_convention, register_convention
+from paradp.envs.arms import TWO_ARM_CONVENTIONS
 from paradp.envs.conventions import check_convention, convention_names, described
 
 
@@ -36,6 +37,32 @@ def nothing_is_left_behind(monkeypatch):
 def test_the_conventions_of_paradp_are_complete(name):
     check_convention(ACTION_CONVENTIONS[name])
     assert find_convention(name) is ACTION_CONVENTIONS[name]
+
+
+@pytest.mark.parametrize("name", TWO_ARM_CONVENTIONS)
+def test_two_arms_act_as_each_would_alone(name):
+    both, alone = TWO_ARM_CONVENTIONS[name], ACTION_CONVENTIONS[name.removeprefix("two-arm-")]
+    each = [{f"robot{arm}_{part}": size for part, size in alone.parts.items()} for arm in (0, 1)]
+    assert list(both.parts.items()) == [*each[0].items(), *each[1].items()]
+    assert set(both.units) == {f"robot{arm}_{part}" for part in alone.units for arm in (0, 1)}
+    rng, size = np.random.default_rng(0), len(alone.low)
+    actions = rng.uniform(both.low, both.high, (5, 2 * size)).astype(np.float32)
+    assert np.array_equal(both.path(actions), np.hstack([alone.path(actions[:, :size]), alone.path(actions[:, size:])]))
+    for action in actions:
+        commands = [alone.to_robosuite(action[:size]), alone.to_robosuite(action[size:])]
+        assert np.array_equal(both.to_robosuite(action), np.concatenate(commands))
+    seen = [{"eef_pos": rng.normal(size=3), "eef_rot6d": rng.normal(size=6)} for _ in range(2)]
+    observation = {f"robot{arm}_{key}": value for arm in (0, 1) for key, value in seen[arm].items()}
+    assert np.array_equal(both.hold(None, observation), np.concatenate([alone.hold(None, own) for own in seen]))
+    held = [alone.hold(actions[0, :size], seen[0]), alone.hold(actions[0, size:], seen[1])]
+    assert np.array_equal(both.hold(actions[0], observation), np.concatenate(held))
+
+
+def test_a_bad_rotation_of_one_of_two_arms_is_named():
+    action = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2)
+    action[16:19] = 0.0
+    with pytest.raises(ValueError, match=r"the action's robot1_goal_rot6d \[.*\] is no rotation"):
+        TWO_ARM_CONVENTIONS["two-arm-absolute"].to_robosuite(action)
 
 
 def test_a_registered_convention_is_found_by_its_name():

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 import paradp.envs  # noqa: F401  (registers the environments)
 from paradp.envs import TASKS, RobosuiteEnv, RobosuiteTask, find_task
 from paradp.envs.actions import HAND_CONVENTIONS
+from paradp.envs.arms import ArmsAction
 from paradp.envs.rotations import (
     matrix_to_rotation_6d,
     matrix_to_rotvec,
@@ -25,11 +26,18 @@ from paradp.envs.rotations import (
     yaw_matrix,
 )
 
-IDS = [entry.task.env_id for entry in TASKS.values() if isinstance(entry.task, RobosuiteTask)]
+HAND_TASKS = [entry.task for entry in TASKS.values() if isinstance(entry.task, RobosuiteTask)]
+IDS = [task.env_id for task in HAND_TASKS]
 
 
 def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def make_by_steps(env_id: str, **options):
+    """An environment whose actions are relative."""
+    [delta] = [name for name in gymnasium.spec(env_id).kwargs["task"].conventions if name.endswith("delta")]
+    return gymnasium.make(env_id, action_convention=delta, **options)
 
 
 def random_walk(env, seed: int, steps: int = 12) -> list[dict]:
@@ -37,14 +45,13 @@ def random_walk(env, seed: int, steps: int = 12) -> list[dict]:
     rng = np.random.default_rng(seed)
     path = [observation]
     for _ in range(steps):
-        path.append(env.step(rng.uniform(-0.3, 0.3, 7).astype(np.float32))[0])
+        path.append(env.step(rng.uniform(-0.3, 0.3, env.action_space.shape).astype(np.float32))[0])
     return path
 
 
-@pytest.mark.parametrize("env_id", IDS)
-@pytest.mark.parametrize("convention", HAND_CONVENTIONS)
-def test_environments_pass_gymnasiums_check(env_id, convention):
-    env = gymnasium.make(env_id, action_convention=convention)
+@pytest.mark.parametrize(("task", "convention"), [(task, name) for task in HAND_TASKS for name in task.conventions])
+def test_environments_pass_gymnasiums_check(task, convention):
+    env = gymnasium.make(task.env_id, action_convention=convention)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(env.unwrapped, skip_render_check=True)
@@ -56,7 +63,7 @@ def test_environments_pass_gymnasiums_check(env_id, convention):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_seed_repeats_an_episode_bit_by_bit_after_any_other_simulation(env_id):
-    env = gymnasium.make(env_id, action_convention="delta")
+    env = make_by_steps(env_id)
     first = random_walk(env, 3)
     other = random_walk(env, 4, steps=40)
     again = random_walk(env, 3)
@@ -69,9 +76,9 @@ def test_a_seed_repeats_an_episode_bit_by_bit_after_any_other_simulation(env_id)
 def test_two_processes_agree(env_id):
     program = (
         "import gymnasium, paradp.envs, numpy as np\n"
-        f"env = gymnasium.make('{env_id}', action_convention='delta')\n"
+        f"env = gymnasium.make('{env_id}', action_convention='{make_by_steps(env_id).unwrapped.convention.name}')\n"
         "o, _ = env.reset(seed=11)\n"
-        "for _ in range(5): o, *_ = env.step(np.full(7, 0.2, np.float32))\n"
+        "for _ in range(5): o, *_ = env.step(np.full(env.action_space.shape, 0.2, np.float32))\n"
         "print({k: v.tolist() for k, v in o.items()})"
     )
     outputs = {subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout for _ in range(2)}
@@ -92,13 +99,15 @@ def test_the_first_observation_shows_the_scene(env_id):
     env = gymnasium.make(env_id)
     observation, info = env.reset(seed=0)
     assert info == {"success": False}
-    eef = rotation_6d_to_matrix(observation["eef_rot6d"].astype(float))
     name = next(iter(env.unwrapped.task.objects))
-    expected = eef.T @ (observation[f"{name}_pos"] - observation["eef_pos"])
-    assert np.allclose(observation[f"{name}_in_eef_pos"], expected, atol=1e-6)
-    relative = eef.T @ rotation_6d_to_matrix(observation[f"{name}_rot6d"].astype(float))
-    assert np.allclose(rotation_6d_to_matrix(observation[f"{name}_in_eef_rot6d"].astype(float)), relative, atol=1e-5)
-    assert np.linalg.norm(observation[f"{name}_in_eef_pos"]) > 0.05
+    for hand in env.unwrapped.task.hands:
+        eef = rotation_6d_to_matrix(observation[f"{hand}eef_rot6d"].astype(float))
+        expected = eef.T @ (observation[f"{name}_pos"] - observation[f"{hand}eef_pos"])
+        assert np.allclose(observation[f"{name}_in_{hand}eef_pos"], expected, atol=1e-6)
+        relative = eef.T @ rotation_6d_to_matrix(observation[f"{name}_rot6d"].astype(float))
+        seen = rotation_6d_to_matrix(observation[f"{name}_in_{hand}eef_rot6d"].astype(float))
+        assert np.allclose(seen, relative, atol=1e-5)
+        assert np.linalg.norm(observation[f"{name}_in_{hand}eef_pos"]) > 0.05
     env.close()
 
 
@@ -120,6 +129,34 @@ def test_both_conventions_move_the_hand_to_the_same_place():
         goals[name] = observation["eef_pos"] - target
         env.close()
     assert np.abs(goals["absolute"]).max() < 0.003 and np.abs(goals["delta"]).max() < 0.003
+
+
+def test_two_arms_go_where_each_is_told_in_either_convention():
+    """Their bases are turned against each other, and still a step is one of the world."""
+    ends = {}
+    for name in TASKS["two-arm-lift"].task.conventions:
+        env = gymnasium.make("paradp/TwoArmLift-v0", action_convention=name)
+        convention = env.unwrapped.convention
+        assert isinstance(convention, ArmsAction) and env.action_space.shape == (sum(convention.parts.values()),)
+        observation, _ = env.reset(seed=0)
+        aims = {"robot0_": np.array([0.03, -0.04, 0.06]), "robot1_": np.array([-0.05, 0.02, 0.04])}
+        targets = {hand: observation[f"{hand}eef_pos"] + aim for hand, aim in aims.items()}
+        rotations = {hand: observation[f"{hand}eef_rot6d"] for hand in aims}
+        for _ in range(30):
+            parts = []
+            for hand, target in targets.items():
+                if name == "two-arm-absolute":
+                    parts += [target, rotations[hand], [-1]]
+                else:
+                    here, wanted = (
+                        rotation_6d_to_matrix(rows.astype(float))
+                        for rows in (observation[f"{hand}eef_rot6d"], rotations[hand])
+                    )
+                    parts += [(target - observation[f"{hand}eef_pos"]) / 0.05, matrix_to_rotvec(wanted @ here.T) / 0.5, [-1]]
+            observation, *_ = env.step(np.concatenate(parts).clip(-1, 1.4).astype(np.float32))
+        ends[name] = [observation[f"{hand}eef_pos"] - target for hand, target in targets.items()]
+        env.close()
+    assert all(np.abs(off).max() < 0.003 for off in ends.values())
 
 
 def test_an_absolute_action_is_neither_scaled_nor_clipped():

@@ -25,8 +25,14 @@ def drive(task: str, convention: str, seed: int, action_noise: ActionNoise | Non
     return info["success"], commands
 
 
-@pytest.mark.parametrize("task", ["square", "lift", "can", "stack", "door"])
-@pytest.mark.parametrize("convention", ["absolute", "delta"])
+@pytest.mark.parametrize(
+    ("task", "convention"),
+    [
+        (task, name)
+        for task in ("square", "lift", "can", "stack", "door", "two-arm-lift")
+        for name in TASKS[task].task.conventions
+    ],
+)
 def test_the_expert_succeeds(task, convention):
     assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
 
@@ -63,6 +69,22 @@ def test_action_noise_moves_the_robot_but_not_the_label():
 
 def test_an_expert_recovers_from_pushes():
     assert sum(drive("lift", "absolute", s, ActionNoise(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3
+
+
+def test_two_arms_recover_from_pushes_too():
+    noise = ActionNoise(noise=0.1, push_chance=0.01)
+    assert sum(drive("two-arm-lift", "two-arm-absolute", seed, noise)[0] for seed in SEEDS) >= 3
+
+
+def test_two_arms_take_the_handles_together_or_either_first():
+    """The grippers' commands show which: they are the 10th and the 20th value."""
+    orders = set()
+    for seed in range(500, 508):
+        success, commands = drive("two-arm-lift", "two-arm-absolute", seed)
+        assert success
+        first, second = (int(np.argmax([command.label[grip] > 0 for command in commands])) for grip in (9, 19))
+        orders.add("together" if abs(first - second) < 15 else "first" if first < second else "second")
+    assert orders == {"together", "first", "second"}
 
 
 def test_a_door_is_opened_in_several_ways():

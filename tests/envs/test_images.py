@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from paradp.envs import ACTION_CONVENTIONS, RobosuiteTask, find_task, render_problem
 from paradp.envs.pusht_env import make_board, make_picture
-from paradp.envs.robosuite_task import ROBOT
+from paradp.envs.robosuite_task import own_state
 from paradp.envs.task import images
 
 HAND = "absolute"
@@ -29,7 +29,11 @@ def walk(env, steps: int = 6, seed: int = 0):
     first = convention.hold(None, env.unwrapped.observe("state")) if env.unwrapped.task.name != "pusht" else None
     yield seen
     for _ in range(steps):
-        action = rng.uniform(0, 512, 2) if first is None else first + np.r_[rng.uniform(-0.1, 0.1, 3), np.zeros(7)]
+        if first is None:
+            action = rng.uniform(0, 512, 2)
+        else:
+            arms = range(len(first) // 10)
+            action = first + np.concatenate([np.r_[rng.uniform(-0.1, 0.1, 3), np.zeros(7)] for _ in arms])
         yield env.step(action.clip(convention.low, convention.high).astype(np.float32))[0]
 
 
@@ -93,15 +97,16 @@ def test_pushts_picture_can_be_rendered_from_recorded_states():
 
 
 @sees
-def test_the_robots_own_state_equals_robosuites():
-    env = make("lift", drawn=False)
+@pytest.mark.parametrize(("task", "robots"), [("lift", 1), ("two-arm-lift", 2)])
+def test_the_robots_own_state_equals_robosuites(task, robots):
+    env = make(task, drawn=False)
     for seen in walk(env):
         robosuite = env.unwrapped._robosuite
         for observable in robosuite._observables.values():
             observable.set_enabled(True)
         theirs = robosuite._get_observations(force_update=True)
-        assert seen.keys() == ROBOT.keys()
-        assert all(np.abs(seen[key] - theirs[key]).max() < 1e-6 for key in ROBOT)
+        assert seen.keys() == own_state(robots).keys()
+        assert all(np.abs(seen[key] - theirs[key]).max() < 1e-6 for key in seen)
     env.close()
 
 
@@ -124,10 +129,11 @@ def test_cameras_see_the_cube_and_it_moves():
 
 
 @sees
-def test_a_robot_holds_still_with_its_observed_own_state():
-    env = make("lift", drawn=False)
+@pytest.mark.parametrize(("task", "convention"), [("lift", HAND), ("two-arm-lift", "two-arm-absolute")])
+def test_a_robot_holds_still_with_its_observed_own_state(task, convention):
+    env = make(task, drawn=False)
     seen, _ = env.reset(seed=0)
-    hold = ACTION_CONVENTIONS[HAND].hold
+    hold = ACTION_CONVENTIONS[convention].hold
     assert np.abs(hold(None, seen) - hold(None, env.unwrapped.observe("state"))).max() < 1e-6
     env.close()
 

@@ -142,6 +142,22 @@ def test_a_mismatch_is_named(change, message):
         check_fits(replace(fitting, **change), "lift")
 
 
+@pytest.mark.parametrize(("of", "on"), [("lift", "two-arm-lift"), ("two-arm-lift", "lift")])
+def test_a_checkpoint_for_another_number_of_arms_is_refused_with_the_difference(of, on):
+    from paradp.policy import PolicySpec
+    from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
+
+    info = describe(of, TASKS[of].task.conventions[0], DEFAULT_ACTION_NOISE, 0)
+    names = ("task", "observation", "action", "action_low", "action_high", "action_convention", "control_hz", "controller")
+    spec = PolicySpec(**{name: getattr(info, name) for name in names})
+    check_fits(spec, of)
+    one = r"absolute \(goal_pos 3, goal_rot6d 6, gripper 1: 10 values\)"
+    two = r"two-arm-absolute \(robot0_goal_pos 3, .*, robot1_gripper 1: 20 values\)"
+    had, takes = (one, two) if of == "lift" else (two, one)
+    with pytest.raises(ValueError, match=f"the checkpoint's actions are {had}; the task '{on}' takes: {takes}"):
+        check_fits(spec, on)
+
+
 def test_the_controllers_time_excludes_the_simulators(run):
     """A step's `seconds` contain only the controller: an expert takes far less than the simulator."""
     episodes, _ = run
