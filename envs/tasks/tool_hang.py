@@ -106,39 +106,59 @@ class ToolHangExpert(ScriptedExpert):
             off = point(now.objects["frame"], TIP) - point(now.objects["stand"], MOUTH)
             aside, depth = float(np.abs(off[:2]).max()), -off[2]
             tilt = np.linalg.norm(matrix_to_rotvec(upright @ now.objects["frame"].rotation.T))
-            if depth > 0 and aside < 0.006 or aside < 0.002 and tilt < 0.04:
+            if depth > 0 and aside < 0.006 or aside < 0.003 and tilt < 0.08:
                 return over(now, -depth - 0.02)
             return over(now, 0.008)
 
-        for _ in range(1):
-            scene = yield from self.move(scene, down, CLOSE, 0.0, timeout=100, lost=lambda now: _depth(now) > 0.145 or _frame_lost(now))
-        return scene
+        done = lambda now: _depth(now) > 0.145 or _frame_lost(now)
+        return (yield from self.move(scene, down, CLOSE, 0.0, timeout=250, lost=done))
 
     def _hang(self, scene: Scene) -> Script:
-        lean = 0.2
+        lean = 0.35
         along = self.spread(self._variety.grasp_m, 1)[0]
+        face = 1.0 if scene.objects["tool"].rotation[2, 2] > 0 else -1.0
+        flip = np.diag([1, face, face])
         approach = np.array([np.sin(lean), 0, -np.cos(lean)])
-        hold = Hold(np.array([along, 0, 0]) - 0.004 * approach, _axes(np.array([0, 1.0, 0]), approach))
+        hold = Hold(flip @ (np.array([along, 0, 0]) - 0.004 * approach), flip @ _axes(np.array([0, 1.0, 0]), approach))
         scene = yield from self._take(scene, "tool", hold)
-        self.phase = "lift tool"
-        up = np.append(scene.eef_pos[:2], 1.15), scene.eef_rotation
-        scene = yield from self.move(scene, lambda now: up, CLOSE, 0.05, 0.5, lost=_tool_lost)
-        self.phase = "carry tool"
 
         def ring(now: Scene, along: float, height: float, tilt: float) -> Pose:
             """Ring at a place relative to the hook: along the arm outwards, and up; the tool tilted down."""
             frame = now.objects["frame"]
             out = -frame.rotation[:, 0]
             yaw = np.arctan2(out[1], out[0])
-            rotation = yaw_matrix(yaw) @ rotvec_to_matrix(np.array([0, tilt, 0]))
+            rotation = yaw_matrix(yaw) @ rotvec_to_matrix(np.array([0, tilt, 0])) @ flip
             return _bring(now, now.objects["tool"], RING, point(frame, HOOK) + along * out + height * UP, rotation)
 
-        scene = yield from self.move(scene, lambda now: ring(now, 0.08, 0.16, 0.2), CLOSE, 0.04, 0.5, timeout=80)
-        scene = yield from self.move(scene, lambda now: ring(now, 0.03, 0.08, 0.2), CLOSE, 0.02, 0.2, timeout=80)
-        scene = yield from self.move(scene, lambda now: ring(now, 0.0, 0.035, 0.3), CLOSE, 0.004, 0.08, timeout=60)
-        self.phase = "lower tool"
-        scene = yield from self.move(scene, lambda now: ring(now, 0.0, 0.008, 0.35), CLOSE, 0.004, 0.1, timeout=40)
-        return (yield from self.move(scene, lambda now: ring(now, -0.004, 0.002, 0.6), CLOSE, 0.004, 0.1, timeout=12))
+        if not _on_hook(scene):
+            self.phase = "lift tool"
+            up = np.append(scene.eef_pos[:2], 1.15), scene.eef_rotation
+            scene = yield from self.move(scene, lambda now: up, CLOSE, 0.05, 0.5, lost=_tool_lost)
+            self.phase = "carry tool"
+            for place in ((0.08, 0.16, 0.2, 0.04, 0.5), (0.03, 0.08, 0.2, 0.02, 0.2), (0.0, 0.035, 0.3, 0.004, 0.08)):
+                scene = yield from self.move(scene, lambda now, p=place: ring(now, *p[:3]), CLOSE, *place[3:], timeout=80, lost=_tool_lost)
+            self.phase = "lower tool"
+            scene = yield from self.move(scene, lambda now: ring(now, 0.0, 0.006, 0.35), CLOSE, 0.003, 0.1, timeout=30, lost=_tool_lost)
+        self.phase = "sweep tool"
+
+        def sweep(now: Scene) -> Pose:
+            tilt = _tilt(now) + 0.25
+            return ring(now, np.interp(tilt, TILTS, OUT), np.interp(tilt, TILTS, HIGH), tilt)
+
+        return (yield from self.move(scene, sweep, CLOSE, 0.0, timeout=30, lost=lambda now: _tool_lost(now) or _tilt(now) > 1.0))
+
+
+TILTS = [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.4]
+OUT = [0, 0, 0, -0.0005, -0.0025, -0.005, -0.007, -0.008, -0.009]
+HIGH = [0.009, 0.006, 0.004, 0.0025, 0.0015, 0.0005, 0, -0.0005, -0.001]
+
+
+def _tilt(scene: Scene) -> float:
+    return float(np.arcsin(np.clip(-scene.objects["tool"].rotation[2, 0], -1, 1)))
+
+
+def _on_hook(scene: Scene) -> bool:
+    return float(np.linalg.norm(point(scene.objects["tool"], RING) - point(scene.objects["frame"], HOOK))) < 0.015
 
 
 def _frame_lost(scene: Scene) -> bool:
