@@ -22,7 +22,7 @@ RING = np.array([-0.09354, 0.0, 0.0])
 GAIN = 1.5
 # The way of the ring round the hook: tilt of the tool (rad), place outwards along the arm, and above it (m).
 TILTS = [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.4]
-OUTWARDS = [0, 0, 0, -0.0005, -0.0025, -0.005, -0.007, -0.008, -0.009]
+OUTWARDS = [0, 0, 0, -0.001, -0.0035, -0.006, -0.007, -0.008, -0.009]
 ABOVE = [0.009, 0.006, 0.004, 0.0025, 0.0015, 0.0005, 0, -0.0005, -0.001]
 
 
@@ -86,14 +86,14 @@ class ToolHangExpert(ScriptedExpert):
 
     def _insert(self, scene: Scene, upright: np.ndarray, lost: Lost) -> Script:
         def over(now: Scene, height: float) -> Pose:
-            return bring(now, now.objects["frame"], TIP, point_of(now.objects["stand"], MOUTH) + height * UP, upright)
+            return bring(now, now.objects["frame"], TIP, point_of(now.objects["stand"], MOUTH) + height * UP, upright, GAIN)
 
         def down(now: Scene) -> Pose:
             """Lowers the rod where its tip is over the hole or in it."""
             aside = float(np.abs(_off(now)[:2]).max())
             askew = np.linalg.norm(matrix_to_rotvec(upright @ now.objects["frame"].rotation.T))
-            inside = _depth(now) > 0 and aside < 0.006
-            return over(now, -_depth(now) - 0.015 if inside or (aside < 0.003 and askew < 0.08) else 0.008)
+            inside = _depth(now) > 0.002 and aside < 0.0055
+            return over(now, -_depth(now) - 0.015 if inside or (aside < 0.004 and askew < 0.1) else 0.006)
 
         def ended(now: Scene) -> bool:
             return _depth(now) > DEPTH or lost(now)
@@ -157,7 +157,11 @@ class ToolHangExpert(ScriptedExpert):
             tilt = _tilt(now) + 0.15
             return ring(now, *(float(np.interp(tilt, TILTS, way)) for way in (OUTWARDS, ABOVE)), tilt)
 
-        return (yield from self.move(scene, sweep, CLOSE, 0.0, timeout=20, lost=lambda now: lost(now) or _tilt(now) > 0.75))
+        def over(now: Scene) -> bool:
+            inwards = (point_of(now.objects["frame"], HOOK) - point_of(now.objects["tool"], RING)) @ yaw_matrix(_arm_yaw(now))[:, 0]
+            return lost(now) or (_tilt(now) > 0.75 and inwards > 0.003)
+
+        return (yield from self.move(scene, sweep, CLOSE, 0.0, timeout=30, lost=over))
 
     def _take(self, scene: Scene, name: str, hold: Hold) -> Script:
         """Takes the frame or the tool; goes over the frame if that stands already."""
