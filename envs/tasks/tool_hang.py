@@ -85,15 +85,16 @@ class ToolHangExpert(ScriptedExpert):
         return (yield from self.move(scene, turned, CLOSE, 0.05, 0.3, timeout=80, lost=lost))
 
     def _insert(self, scene: Scene, upright: np.ndarray, lost: Lost) -> Script:
-        def over(now: Scene, height: float) -> Pose:
-            return bring(now, now.objects["frame"], TIP, point_of(now.objects["stand"], MOUTH) + height * UP, upright, GAIN)
+        def over(now: Scene, height: float, gain: float = 1.0) -> Pose:
+            return bring(now, now.objects["frame"], TIP, point_of(now.objects["stand"], MOUTH) + height * UP, upright, gain)
 
         def down(now: Scene) -> Pose:
             """Lowers the rod where its tip is over the hole or in it."""
             aside = float(np.abs(_off(now)[:2]).max())
             askew = np.linalg.norm(matrix_to_rotvec(upright @ now.objects["frame"].rotation.T))
-            inside = _depth(now) > 0.002 and aside < 0.0055
-            return over(now, -_depth(now) - 0.015 if inside or (aside < 0.004 and askew < 0.1) else 0.006)
+            if (_depth(now) > 0.002 and aside < 0.0055) or (aside < 0.004 and askew < 0.1):
+                return over(now, -_depth(now) - 0.015)
+            return over(now, 0.006, GAIN)
 
         def ended(now: Scene) -> bool:
             return _depth(now) > DEPTH or lost(now)
@@ -171,6 +172,10 @@ class ToolHangExpert(ScriptedExpert):
             high = np.append(scene.eef_pos[:2], 1.18), scene.eef_rotation
             scene = yield from self.move(scene, lambda now: high, OPEN, 0.03, 0.4)
             middle = np.array([-0.05, -0.05, 1.18]) + detour, yaw_matrix(-0.3) @ HAND_DOWN
+            scene = yield from self.move(scene, lambda now: middle, OPEN, 0.05, 0.6)
+        elif name == "frame" and _depth(scene) < 0.02:
+            # The wrist is near a singularity where the hand begins.
+            middle = np.array([0.03, -0.12, 1.08]) + detour, yaw_matrix(0.5) @ HAND_DOWN
             scene = yield from self.move(scene, lambda now: middle, OPEN, 0.05, 0.6)
 
         def past(now: Scene) -> Pose:
