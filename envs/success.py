@@ -17,6 +17,8 @@ PEG_HALF_M, PEG_HEIGHT_M = 0.03, 0.05
 BIN_HEIGHT_M = 0.1
 LIFTED_M = 0.04
 OPEN_RAD = 0.3
+# The frame is in the stand if its tip is at most so far from the centre of the stand's base (m).
+INSERTED_M = 0.05
 
 
 def by_robosuite(env: Any) -> Check:
@@ -86,6 +88,26 @@ def door_is_open(env: Any) -> Check:
     """The rule of Door."""
     joint, hinge = env.sim.data.qpos.item, env.hinge_qpos_addr
     return lambda: joint(hinge) > OPEN_RAD
+
+
+def tool_hangs_on_frame(env: Any) -> Check:
+    """The rule of ToolHang. What hardly ever holds is read from arrays; only where it does, robosuite decides."""
+    data, sites, geoms = env.sim.data, env.obj_site_id, env.obj_geom_id
+    base = data.geom_xpos[geoms["stand_base"]]
+    tip, hang, corner, ring = (
+        data.site_xpos[sites[name]]
+        for name in ("frame_tip_site", "frame_hang_site", "frame_intersection_site", "tool_hole1_center")
+    )
+    room = float(env.tool_args["inner_radius_1"]) - float(env.frame_args["frame_thickness"]) / 2
+
+    def check() -> bool:
+        if dist(tip.tolist(), base.tolist()) >= INSERTED_M:
+            return False
+        # The ring's distance from the line along the frame's arm.
+        off = np.linalg.norm(np.cross(ring - hang, corner - hang)) / np.linalg.norm(corner - hang)
+        return bool(off < 1.01 * room and env._check_success())
+
+    return check
 
 
 def _is_away(env: Any) -> Callable[[int], bool]:

@@ -40,9 +40,7 @@ def point_of(thing: Thing, at: np.ndarray) -> np.ndarray:
     return thing.position + thing.rotation @ at
 
 
-def bring(
-    scene: Scene, thing: Thing, at: np.ndarray, position: np.ndarray, rotation: np.ndarray, gain: float = 1.0
-) -> Pose:
+def bring(scene: Scene, thing: Thing, at: np.ndarray, position: np.ndarray, rotation: np.ndarray, gain: float = 1.0) -> Pose:
     """The hand's pose that brings a place of the held thing to a position, and the thing to a rotation, however it is held.
 
     Args:

@@ -7,5 +7,6 @@ from paradp.envs.tasks.lift import LIFT
 from paradp.envs.tasks.pusht import PUSHT, PUSHT_STATE
 from paradp.envs.tasks.square import SQUARE
 from paradp.envs.tasks.stack import STACK
+from paradp.envs.tasks.tool_hang import TOOL_HANG
 
-ENTRIES = (SQUARE, LIFT, CAN, STACK, DOOR, PUSHT, PUSHT_STATE, KITCHEN)
+ENTRIES = (SQUARE, LIFT, CAN, STACK, DOOR, TOOL_HANG, PUSHT, PUSHT_STATE, KITCHEN)

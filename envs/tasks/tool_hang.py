@@ -9,6 +9,7 @@ from paradp.envs.experts.holding import Hold, bring, point_of, strain, turn_of
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.rotations import matrix_to_rotvec, rotvec_to_matrix, wrap_angle, yaw_matrix
+from paradp.envs.success import tool_hangs_on_frame
 from paradp.envs.task import TaskEntry
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -71,7 +72,7 @@ class ToolGrasp:
         return turn_of(rotation, position), turn_of(hanging, point_of(scene.objects["frame"], HOOK))
 
     def ring(self, scene: Scene, outwards: float, above: float, tilt: float, turn: float = 0.0) -> Pose:
-        """The hand's pose for a place of the ring outwards and above the hook (m), and a tilt and a turn of the tool (rad)."""
+        """The hand's pose for a place of the ring against the hook (m), and a tilt and a turn of the tool (rad)."""
         yaw = _arm_yaw(scene)
         place = point_of(scene.objects["frame"], HOOK) + yaw_matrix(yaw) @ [outwards, 0, above]
         rotation = yaw_matrix(yaw - turn) @ rotvec_to_matrix(np.array([0, tilt, 0])) @ self.turned
@@ -80,19 +81,17 @@ class ToolGrasp:
     def sweep(self, scene: Scene) -> Pose:
         """Tilts the tool further down; its ring goes from the hook's end round the corner onto the arm."""
         tilt = _tilt(scene) + 0.15
-        return self.ring(scene, *(float(np.interp(tilt, TILTS, way)) for way in (OUTWARDS, ABOVE)), tilt)
+        return self.ring(scene, float(np.interp(tilt, TILTS, OUTWARDS)), float(np.interp(tilt, TILTS, ABOVE)), tilt)
 
 
 class ToolHangExpert(ScriptedExpert):
     """Stands the frame in the stand and hangs the tool on it."""
 
     objects = ("stand", "frame", "tool")
-    phase = ""
 
     def script(self, scene: Scene) -> Script:
         while True:
             scene = yield from self._hang(scene) if _depth(scene) > STANDS else self._assemble(scene)
-            self.phase = "release"
             scene = yield from self.hold(scene, OPEN, 4)
             back = scene.eef_pos - 0.08 * scene.eef_rotation[:, 2], scene.eef_rotation
             scene = yield from self.move(scene, lambda now, back=back: back, OPEN, tolerance_m=0.03, timeout=20)
@@ -110,7 +109,6 @@ class ToolHangExpert(ScriptedExpert):
         def ended(now: Scene) -> bool:
             return _depth(now) > DEPTH or grasp.lost(now)
 
-        self.phase = "insert"
         return (yield from self.move(scene, grasp.down, CLOSE, 0.0, timeout=250, lost=ended))
 
     def _choose_frame_grasp(self, scene: Scene) -> FrameGrasp:
@@ -132,36 +130,42 @@ class ToolHangExpert(ScriptedExpert):
 
     def _raise(self, scene: Scene, grasp: FrameGrasp) -> Script:
         """Lifts the frame, turns it upright away from the robot, where the wrist can turn, and brings it over the hole."""
-        self.phase = "lift frame"
         aside, rotation = np.array([0.1, -0.2, 1.1]) + self.spread(self._variety.via_m), scene.eef_rotation
         scene = yield from self.move(scene, lambda now: (aside, rotation), CLOSE, 0.08, 0.5, lost=grasp.lost)
 
-        def turned(now: Scene) -> Pose:
-            return aside + [0, 0.08, 0.08], grasp.upright @ now.objects["frame"].rotation.T @ now.eef_rotation
+        def turned(scene: Scene) -> Pose:
+            correction = grasp.upright @ scene.objects["frame"].rotation.T
+            return aside + np.array([0, 0.08, 0.08]), correction @ scene.eef_rotation
 
-        self.phase = "turn frame"
         scene = yield from self.move(scene, turned, CLOSE, 0.05, 0.3, timeout=80, lost=grasp.lost)
-        self.phase = "carry frame"
-        return (yield from self.move(scene, lambda now: grasp.over(now, 0.03), CLOSE, 0.02, 0.2, timeout=80, lost=grasp.lost))
+        return (
+            yield from self.move(scene, lambda now: grasp.over(now, 0.03), CLOSE, 0.02, 0.2, timeout=80, lost=grasp.lost)
+        )
 
     def _hang(self, scene: Scene) -> Script:
         grasp = self._choose_tool_grasp(scene)
         begin, end = grasp.turns(scene)
+
+        def ended(now: Scene) -> bool:
+            return grasp.lost(now) or _hangs(now) or not _about_hook(now)
+
         if not _about_hook(scene):
             scene = yield from self._go_over(scene)
         scene = yield from self._take(scene, "tool", grasp.hold)
         if not _about_hook(scene):
-            self.phase = "lift tool"
             up = np.append(scene.eef_pos[:2], 1.15), scene.eef_rotation
             scene = yield from self.move(scene, lambda now: up, CLOSE, 0.05, 0.5, lost=grasp.lost)
-            self.phase = "carry tool"
             scene = yield from self._ring(scene, grasp, (0.10, 0.16, 0.0, (end - begin) / 2), 0.05, 0.7, 40)
         for _ in range(4):
             if not _about_hook(scene):
                 scene = yield from self._lower(scene, grasp)
-            self.phase = "sweep tool"
             scene = yield from self.move(
-                scene, grasp.sweep, CLOSE, 0.0, timeout=30, lost=lambda now: grasp.lost(now) or _hangs(now) or not _about_hook(now)
+                scene,
+                grasp.sweep,
+                CLOSE,
+                0.0,
+                timeout=30,
+                lost=lambda now: grasp.lost(now) or _hangs(now) or not _about_hook(now),
             )
             if grasp.lost(scene) or _hangs(scene):
                 break
@@ -190,7 +194,6 @@ class ToolHangExpert(ScriptedExpert):
             scene = yield from self._ring(scene, grasp, (0.06, 0.0, 0.2, 0.0), 0.02, 0.5, 20)
         scene = yield from self._ring(scene, grasp, (0.06, 0.12, 0.2, 0.0), 0.04, 0.3, 80)
         scene = yield from self._ring(scene, grasp, (0.0, 0.035, 0.3, 0.0), 0.005, 0.1, 60)
-        self.phase = "lower tool"
         for _ in range(20):
             scene = yield from self._ring(scene, grasp, (0.0, 0.006, 0.35, 0.0), 0.004, 0.1, 1)
             if not _about_hook(scene):
@@ -206,18 +209,17 @@ class ToolHangExpert(ScriptedExpert):
         tolerance_rad: float,
         timeout: int,
     ) -> Script:
-        def pose_of(now: Scene) -> Pose:
-            return grasp.ring(now, *place)
+        def pose_of(scene: Scene) -> Pose:
+            return grasp.ring(scene, *place)
 
         return self.move(scene, pose_of, CLOSE, tolerance_m, tolerance_rad, timeout=timeout, lost=grasp.lost)
 
     def _take(self, scene: Scene, name: str, hold: Hold) -> Script:
         """Takes the frame or the tool, along the hand's axis."""
-        self.phase = "take " + name
         detour = self.spread(self._variety.via_m) + 0.03 * UP
 
-        def past(now: Scene) -> Pose:
-            position, rotation = hold.of(now.objects[name], 0.1)
+        def past(scene: Scene) -> Pose:
+            position, rotation = hold.of(scene.objects[name], 0.1)
             return position + detour, rotation
 
         scene = yield from self.move(scene, past, OPEN, 0.03, 0.4)
@@ -269,6 +271,7 @@ TOOL_HANG = TaskEntry(
         name="tool-hang",
         robosuite_name="ToolHang",
         objects={"stand": "stand_root", "frame": "frame_root", "tool": "tool_root"},
+        success=tool_hangs_on_frame,
         success_rule="the frame stands in the stand, and the tool, which the hand does not touch, hangs on the frame",
         max_steps=700,
     ),

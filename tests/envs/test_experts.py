@@ -25,7 +25,7 @@ def drive(task: str, convention: str, seed: int, action_noise: ActionNoise | Non
     return info["success"], commands
 
 
-@pytest.mark.parametrize("task", ["square", "lift", "can", "stack", "door"])
+@pytest.mark.parametrize("task", ["square", "lift", "can", "stack", "door", "tool-hang"])
 @pytest.mark.parametrize("convention", ["absolute", "delta"])
 def test_the_expert_succeeds(task, convention):
     assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
