@@ -18,6 +18,8 @@ BIN_HEIGHT_M = 0.1
 LIFTED_M = 0.04
 OPEN_RAD = 0.3
 POT_LIFTED_M = 0.10
+# The frame is in the stand if its tip is at most this far from the centre of the stand's base (m).
+INSERTED_M = 0.05
 
 
 def by_robosuite(env: Any) -> Check:
@@ -94,6 +96,26 @@ def pot_is_lifted(env: Any) -> Check:
     position, pot, table = env.sim.data.site_xpos.item, env.pot_center_id, env.table_top_id
     down = float(env.pot.top_offset[2])
     return lambda: position(pot, 2) - down > position(table, 2) + POT_LIFTED_M
+
+
+def tool_hangs_on_frame(env: Any) -> Check:
+    """The rule of ToolHang: necessary conditions from arrays first, then robosuite's own slower rule."""
+    data, sites, geoms = env.sim.data, env.obj_site_id, env.obj_geom_id
+    base = data.geom_xpos[geoms["stand_base"]]
+    tip, hang, corner, ring = (
+        data.site_xpos[sites[name]]
+        for name in ("frame_tip_site", "frame_hang_site", "frame_intersection_site", "tool_hole1_center")
+    )
+    room = float(env.tool_args["inner_radius_1"]) - float(env.frame_args["frame_thickness"]) / 2
+
+    def check() -> bool:
+        if dist(tip.tolist(), base.tolist()) >= INSERTED_M:
+            return False
+        # The ring's distance from the line along the frame's arm.
+        off = np.linalg.norm(np.cross(ring - hang, corner - hang)) / np.linalg.norm(corner - hang)
+        return bool(off < 1.01 * room and env._check_success())
+
+    return check
 
 
 def _is_away(env: Any) -> Callable[[int], bool]:

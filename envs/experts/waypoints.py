@@ -232,7 +232,7 @@ class WaypointExpert(Expert):
 
 @renamed_argument("disturbance", "action_noise")
 class ScriptedExpert(WaypointExpert):
-    """Base class of experts for robosuite's arms; subclasses define the script of each hand and the names of the observed objects.
+    """Base class of experts for robosuite's arms; subclasses define each hand's script and the observed objects' names.
 
     Args:
         action_convention: one of the task's; it says how many hands there are.

@@ -29,7 +29,7 @@ def drive(task: str, convention: str, seed: int, action_noise: ActionNoise | Non
     ("task", "convention"),
     [
         (task, name)
-        for task in ("square", "lift", "can", "stack", "door", "two-arm-lift")
+        for task in ("square", "lift", "can", "stack", "door", "tool-hang", "two-arm-lift")
         for name in TASKS[task].task.conventions
     ],
 )

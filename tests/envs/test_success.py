@@ -46,10 +46,30 @@ def scatter(env, rng):
             data.qpos[env._sim.model.get_joint_qpos_addr("gripper0_right_finger_joint1")] = rng.uniform(0.015, 0.025)
             data.qpos[env._sim.model.get_joint_qpos_addr("gripper0_right_finger_joint2")] = -rng.uniform(0.015, 0.025)
         return
+    if env.task.name == "tool-hang":
+        scatter_tool(env, rng)
+        return
     centre, reach = AROUND[env.task.name]
     if rng.random() < 0.3:  # at the hand, or a little off it
         centre, reach = env._grip_position, [0.05, 0.05, 0.05]
     data.qpos[place : place + 3] = centre + np.array(reach) * rng.uniform(-1, 1, 3)
+
+
+def scatter_tool(env, rng):
+    """The rod near the bottom of its hole, the ring about the frame's arm; now and then the tool between the fingers."""
+    data, model = env._sim.data, env._sim.model
+    stand, frame, tool = (data.qpos[model.jnt_qposadr[model.body_jntadr[body]] :][:7] for body in env._bodies.values())
+    stand[:] = [-0.08, 0, 0.881, 1, 0, 0, 0]
+    # The arm points along x; the rod stands at x = −0.08, y = 0.045.
+    frame[:] = [-0.08 + 0.04375, 0.045, rng.uniform(0.943, 0.966), 0, 0, 0, 1]
+    frame[:2] += rng.uniform(-0.003, 0.003, 2)
+    # The handle hangs down from the ring, whose inside touches the arm's top, or nearly.
+    inwards, aside, below = rng.uniform([-0.002, -0.004, 0.004], [0.03, 0.004, 0.008])
+    ring = frame[:3] + np.array([0.0475 - inwards, aside, 0.08625 - below])
+    tool[:] = [*(ring - [0, 0, 0.09354]), np.sqrt(0.5), 0, np.sqrt(0.5), 0]
+    if rng.random() < 0.3:
+        for thing in (stand, frame, tool):
+            thing[:3] += env._grip_position - tool[:3] + rng.uniform(-0.03, 0.03, 3)
 
 
 def move_hand_to_object(env):
