@@ -33,7 +33,7 @@ SEQUENTIAL = (BASELINE, "ddim-10", "sde-dpm-solver-7:spacing=sine")
 # Of LeRobot's own samplers the faster one.
 FEW = "ddim-10"
 # Windows that may be fastest: in place in PyTorch, and with our engine.
-THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (4, 8, 20)
+THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (2, 4, 8)
 HEADER = [
     "who samples",
     "sampler",
