@@ -5,7 +5,8 @@
     action = policy.select_action(batch)
 
 Only the policy's sampling function is replaced: `conditional_sample`, or `_get_action_trajectory` in robomimic. `undo`
-restores it. Observations, queues, normalisation, weights and their device stay as they are.
+restores it. Observations, queues, normalisation, weights and their device stay as they are. On a CPU, wide convolutions of
+its network are computed as matrix products while it samples.
 """
 
 from collections.abc import Sequence

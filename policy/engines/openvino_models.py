@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 import numpy as np
 import openvino as ov
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from paradp.policy.cache import cache_folder, digest, sha256
 from paradp.policy.choices import Precision
-from paradp.policy.engines.openvino_products import use_products
+from paradp.policy.engines.openvino_products import with_products
 from paradp.policy.files.limits import DOCUMENT_BYTES
 from paradp.policy.files.reading import read_text
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -64,11 +65,15 @@ class CompiledSizes:
         fitting = [n for n in self.compiled if rows <= n <= max(_FEW, 2 * rows)]
         return self.compiled[min(fitting)] if fitting else None
 
+    @cached_property
+    def _with_products(self) -> ov.Model:
+        """The model with products, whose matrices all sizes share."""
+        return with_products(self._model)
+
     def _compile(self, rows: int) -> "_Compiled":
-        model = self._model.clone()
+        # In bf16 products of a single row take twice as long as convolutions.
+        model = (self._model if self._precision == "bf16" and rows == 1 else self._with_products).clone()
         model.reshape({i: [rows, *port.partial_shape[1:]] for i, port in enumerate(model.inputs)})
-        if rows > 1:
-            use_products(model)
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[self._precision],

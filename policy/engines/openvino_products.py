@@ -15,26 +15,30 @@ from openvino import opset13 as ops
 LEAST_BYTES = 8 * 2**20
 
 
-def use_products(model: ov.Model) -> None:
-    """Replaces the wide 1-D convolutions of a model by matrix products, one for each tap of the kernel.
+def with_products(model: ov.Model) -> ov.Model:
+    """Returns a model whose wide 1-D convolutions are matrix products, one for each tap of the kernel.
 
         out[n, :, h] = Σ_tap weight[:, :, tap] @ x[n, :, h · stride + tap − padding],
 
     of each tap only the steps h whose x is inside the horizon.
 
     Args:
-        model: its shapes are fixed.
+        model: only its batch size may be dynamic. It is not changed.
     """
+    model = model.clone()
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "Convolution" and len(node.get_input_shape(1)) == 3:
+        if node.get_type_name() == "Convolution" and len(node.input_value(0).get_partial_shape()) == 3:
             weight = node.input_value(1).get_node()
             if weight.get_type_name() == "Constant" and weight.get_byte_size() >= LEAST_BYTES:
                 node.output(0).replace(_products(node, weight.get_data()).output(0))
+    return model
 
 
 def _products(convolution: ov.Node, weight: np.ndarray) -> ov.Node:
     """The sum of the products of a convolution with weight `[channels out, channels in, taps]`."""
-    steps, steps_in = convolution.get_output_shape(0)[2], convolution.get_input_shape(0)[2]
+    steps_in, steps = (
+        one.get_partial_shape()[2].get_length() for one in (convolution.input_value(0), convolution.output(0))
+    )
     settings = convolution.get_attributes()
     [stride], [dilation], [padding] = (settings[name] for name in ("strides", "dilations", "pads_begin"))
     x = _transposed(convolution.input_value(0))

@@ -33,7 +33,7 @@ SEQUENTIAL = (BASELINE, "ddim-10", "sde-dpm-solver-7:spacing=sine")
 # The faster one of LeRobot's own samplers.
 FEW = "ddim-10"
 # Candidate windows: in place in PyTorch, and with our engine.
-THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (4, 8, 20)
+THEIR_WINDOWS, OUR_WINDOWS = (8, 20, 50), (2, 4, 8)
 HEADER = [
     "who samples",
     "sampler",

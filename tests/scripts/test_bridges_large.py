@@ -93,7 +93,7 @@ def test_the_page_has_the_window_that_parallelize_chooses(tmp_path, monkeypatch)
         bridges_large.study_bridges_large(context, 2, 2, 1)
     page = (tmp_path / "out/bridges-large.md").read_text()
     assert "`parallelize` chooses a window of 12" in page and f"channels: {parameters / 1e6:.1f} million" in page
-    for who, windows in (("LeRobot's policy, `parallelize`", (8, 12, 20, 50)), ("paradp", (4, 8, 20))):
+    for who, windows in (("LeRobot's policy, `parallelize`", (8, 12, 20, 50)), ("paradp", (2, 4, 8))):
         found = [line for line in page.splitlines() if line.startswith(f"| {who} | `speculative")]
         assert [int(line.partition("window=")[2].partition("`")[0]) for line in found] == list(windows)
     assert "| LeRobot | `ddim-10` | 10.0 | 1.0 | 10.00 | 10.00 (10.00–10.00) | 1.00 (1.00–1.00) |" in page
