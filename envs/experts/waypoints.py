@@ -235,20 +235,21 @@ class ScriptedExpert(WaypointExpert):
     """Base class of experts for robosuite's arms; subclasses define each hand's script and the observed objects' names.
 
     Args:
-        action_convention: one of the task's; it says how many hands there are.
+        action_convention: one of the task's, `convention` by default; it says how many hands there are.
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
     """
 
     objects: tuple[str, ...]
+    convention = "absolute"
 
     def __init__(
         self,
-        action_convention: str = "absolute",
+        action_convention: str | None = None,
         action_noise: ActionNoise | None = None,
         variety: Variety | None = Variety(),
     ):
-        self._each = ROBOT_CONVENTIONS[action_convention].hands
+        self._each = ROBOT_CONVENTIONS[action_convention or self.convention].hands
         super().__init__(action_noise, variety, len(self._each))
 
     def see(self, observation: Mapping[str, np.ndarray]) -> Sequence[Scene]:

@@ -16,12 +16,16 @@ HANDLE_Y, HANDLE_Z = 0.16, 0.06
 SIDE = {"robot0_": 1.0, "robot1_": -1.0}
 # Rotation of each arm's base about the vertical (rad).
 BASE_YAW = {"robot0_": np.pi / 2, "robot1_": -np.pi / 2}
+# Further back towards its arm a hand runs into the limits of the joints (rad).
+MOST_LEAN = 0.1
 # Height of the pot's centre on the table, and of its goal (m).
 RESTS_Z, LIFTED_Z = 0.87, 1.0
 # How far above the lower handle, or below the upper one, a hand's goal is while the pot moves (m).
 AHEAD_M = 0.035
 # Control steps until an arm no longer waits for the other one, or for the pot to be lifted.
 PATIENCE = 80
+# Most control steps until the fingers are closed.
+CLOSING = 12
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class HandleGrip:
 
     Attributes:
         along: distance from the middle of the bar (m).
-        lean: how far the hand is raised, outwards, from pointing down (rad).
+        lean: how far the hand is raised from pointing down, towards its arm (rad).
         turn: 0 or π, about the axis of the fingers' closing: which finger is inside.
     """
 
@@ -46,6 +50,7 @@ class TwoArmLiftExpert(ScriptedExpert):
     """
 
     objects = ("pot",)
+    convention = "two-arm-absolute"
 
     def reset(self, seed: int | None = None) -> None:
         super().reset(seed)
@@ -69,14 +74,12 @@ class TwoArmLiftExpert(ScriptedExpert):
         turns = [turn for turn in (0.0, np.pi) if HAND_YAW_RANGE[0] < _yaw(scene, turn) < HAND_YAW_RANGE[1]]
         whim = 3 * self.spread(self._variety.whim_rad, len(turns))
         costs = [abs(_yaw(scene, turn)) + w for turn, w in zip(turns, whim, strict=True)]
-        lean = 0.2 + 2 * self.spread(self._variety.whim_rad, 1)[0]
-        along = 2 * self.spread(self._variety.grasp_m, 1)[0]
-        return HandleGrip(along, float(np.clip(lean, 0.0, 0.5)), turns[int(np.argmin(costs))])
+        along, lean = 2 * self.spread(self._variety.grasp_m, 1)[0], self.spread(self._variety.whim_rad, 1)[0]
+        return HandleGrip(along, min(lean, MOST_LEAN), turns[int(np.argmin(costs))])
 
     def _wait(self, scene: Scene, grip: HandleGrip) -> Script:
         """Waits above the handle until the other hand holds its own."""
         height = 0.13 + self.spread(self._variety.via_m, 1)[0]
-
         scene = yield from self.move(scene, lambda now: _above(now, grip, height), OPEN, tolerance_m=0.02)
         for _ in range(PATIENCE):
             if _other_holds(scene):
@@ -88,29 +91,38 @@ class TwoArmLiftExpert(ScriptedExpert):
         def handle(now: Scene, height: float) -> Pose:
             return _above(now, grip, height)
 
-        return (yield from self.grasp(scene, handle, (0.09, 0.06, -0.008), near_m=0.015, there_m=0.01, close_steps=15))
+        scene = yield from self.grasp(scene, handle, (0.09, 0.06, -0.008), near_m=0.015, there_m=0.01, close_steps=5)
+        position, rotation = scene.eef_pos, scene.eef_rotation
+        for _ in range(CLOSING):
+            if _holds(scene):
+                break
+            scene = yield Goal(position, rotation, CLOSE)
+        return scene
 
     def _lift(self, scene: Scene) -> Script:
         """Raises the pot while both hands hold it; while the other one does not, keeps it on the table or sets it down."""
         ahead = AHEAD_M * self.rng.uniform(*self._variety.speed)
         top = LIFTED_Z + abs(self.spread(self._variety.via_m, 1)[0])
-        begun, together, steps = scene.objects["pot"], False, 0
+        begun, together, steps = scene, False, 0
         while _holds(scene) and steps < PATIENCE:
-            pot, steps = scene.objects["pot"], steps + 1
+            steps += 1
             if together != _other_holds(scene):
-                begun, together, steps = pot, not together, 0
-            heights = [_handle(pot, side, 0.0)[2] - HANDLE_Z for side in SIDE.values()]
+                begun, together, steps = scene, not together, 0
+            heights = [_height(scene, side) for side in SIDE.values()]
             height = min(top, min(heights) + ahead) if together else max(RESTS_Z, max(heights) - ahead)
-            # The hand keeps its pose relative to the pot, however it holds the handle.
-            turn = yaw_matrix(begun.yaw) @ pot.rotation.T
-            position = np.append(begun.position[:2], height) + turn @ (scene.eef_pos - pot.position)
-            scene = yield Goal(position, turn @ scene.eef_rotation, CLOSE)
+            rise = np.array([0.0, 0.0, height - _height(begun, SIDE[scene.hand])])
+            scene = yield Goal(begun.eef_pos + rise, begun.eef_rotation, CLOSE)
         return scene
 
 
 def _handle(pot: Thing, side: float, along: float) -> np.ndarray:
     """A place on the bar of a handle (m)."""
     return pot.position + pot.rotation @ np.array([along, side * HANDLE_Y, HANDLE_Z])
+
+
+def _height(scene: Scene, side: float) -> float:
+    """Height of a handle, as that of the centre of a level pot (m)."""
+    return float(_handle(scene.objects["pot"], side, 0.0)[2]) - HANDLE_Z
 
 
 def _above(scene: Scene, grip: HandleGrip, height: float) -> Pose:
@@ -129,7 +141,7 @@ def _yaw(scene: Scene, turn: float) -> float:
 def _holds(scene: Scene) -> bool:
     """Whether the fingers are closed around the bar of the hand's handle."""
     off = scene.objects["pot"].rotation.T @ (scene.eef_pos - _handle(scene.objects["pot"], SIDE[scene.hand], 0.0))
-    return bool(0.012 < scene.opening < 0.045 and abs(off[0]) < 0.06 and np.linalg.norm(off[1:]) < 0.04)
+    return bool(0.012 < scene.opening < 0.035 and abs(off[0]) < 0.06 and np.linalg.norm(off[1:]) < 0.04)
 
 
 def _other_holds(scene: Scene) -> bool:
