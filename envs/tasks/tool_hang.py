@@ -50,7 +50,7 @@ class FrameGrasp:
         depth, aside = _depth(scene), float(np.abs(_off(scene)[:2]).max())
         askew = np.linalg.norm(matrix_to_rotvec(self.upright @ scene.objects["frame"].rotation.T))
         if (depth > 0.002 and aside < 0.0055) or (aside < 0.004 and askew < 0.1):
-            return self.over(scene, -depth - 0.015)
+            return self.over(scene, -depth - (0.015 if depth < 0.02 else 0.025))
         return self.over(scene, 0.006, GAIN)
 
 
