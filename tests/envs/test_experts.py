@@ -37,8 +37,9 @@ def test_the_expert_succeeds(task, convention):
     assert sum(drive(task, convention, seed)[0] for seed in SEEDS) >= 3
 
 
-def test_the_same_seed_repeats_the_demonstration_and_another_differs():
-    entry = TASKS["lift"]
+@pytest.mark.parametrize("task", ["lift", "two-arm-lift"])
+def test_the_same_seed_repeats_the_demonstration_and_another_differs(task):
+    entry = TASKS[task]
     env = gymnasium.make(entry.task.env_id)
     observation, _ = env.reset(seed=0)
 
