@@ -61,7 +61,7 @@ def test_two_arms_act_as_each_would_alone(name):
 def test_a_bad_rotation_of_one_of_two_arms_is_named():
     action = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2)
     action[16:19] = 0.0
-    with pytest.raises(ValueError, match=r"the action's robot1_goal_rot6d \[.*\] is no rotation"):
+    with pytest.raises(ValueError, match=r"the action's robot1_goal_rot6d \[.*\] is not a rotation"):
         TWO_ARM_CONVENTIONS["two-arm-absolute"].to_robosuite(action)
 
 
