@@ -21,7 +21,7 @@ MOUTH, STANDS, DEPTH = np.array([0.0, 0.045, 0.08]), 0.135, 0.145
 RING = np.array([-0.09354, 0.0, 0.0])
 # The way of the ring round the hook: tilt of the tool (rad), place outwards along the arm, and above it (m).
 TILTS = [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1]
-OUTWARDS = [0.002, 0.002, 0.002, 0.001, -0.003, -0.006, -0.007]
+OUTWARDS = [0, 0, 0, -0.001, -0.0035, -0.006, -0.007]
 ABOVE = [0.009, 0.006, 0.004, 0.0025, 0.0015, 0.0005, 0]
 # The tool is let go from this tilt on (rad), so far inside the hook (m).
 LET_GO_RAD, LET_GO_M = 0.75, 0.003
@@ -160,7 +160,7 @@ class ToolHangExpert(ScriptedExpert):
             up = np.append(scene.eef_pos[:2], 1.15), scene.eef_rotation
             scene = yield from self.move(scene, lambda now: up, CLOSE, 0.05, 0.5, lost=grasp.lost)
             scene = yield from self._ring(scene, grasp, (0.10, 0.16, 0.0, (end - begin) / 2), 0.05, 0.7, 40)
-        for _ in range(3):
+        for _ in range(8):
             if not _about_hook(scene):
                 scene = yield from self._lower(scene, grasp)
             scene = yield from self.move(
@@ -171,7 +171,7 @@ class ToolHangExpert(ScriptedExpert):
                 timeout=30,
                 lost=lambda now: grasp.lost(now) or _hangs(now) or not _about_hook(now),
             )
-            if grasp.lost(scene) or _about_hook(scene):
+            if grasp.lost(scene) or (_about_hook(scene) and _from_hook(scene)[2] < 0.012):
                 break
         return scene
 
@@ -199,7 +199,7 @@ class ToolHangExpert(ScriptedExpert):
         scene = yield from self._ring(scene, grasp, (0.06, 0.12, 0.2, 0.0), 0.04, 0.3, 80)
         scene = yield from self._ring(scene, grasp, (0.0, 0.035, 0.3, 0.0), 0.006, 0.12, 50)
         for _ in range(20):
-            scene = yield from self._ring(scene, grasp, (0.002, 0.006, 0.35, 0.0), 0.004, 0.1, 1)
+            scene = yield from self._ring(scene, grasp, (0.0, 0.006, 0.35, 0.0), 0.004, 0.1, 1)
             if not _about_hook(scene):
                 break
         return scene
