@@ -28,7 +28,7 @@ LET_GO_RAD, LET_GO_M = 0.75, 0.003
 # Factor of the remaining way where position matters, because of the friction of the arm's joints.
 GAIN = 1.5
 # How far the hand may be ahead while the ring touches the hook, because the stand's walls are thin (m).
-PRESS_M = 0.015
+PRESS_M = 0.025
 
 
 @dataclass(frozen=True)
