@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
-from paradp.envs.experts.holding import Hold, bring, point_of, strain, turn_of
+from paradp.envs.experts.holding import HandHold, bring, point_of, strain, turn_of
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.rotations import matrix_to_rotvec, rotvec_to_matrix, wrap_angle, yaw_matrix
@@ -35,7 +35,7 @@ PRESS_M = 0.025
 class FrameGrasp:
     """How the hand holds the frame, and the frame's rotation in the stand."""
 
-    hold: Hold
+    hold: HandHold
     upright: np.ndarray
 
     def lost(self, scene: Scene) -> bool:
@@ -60,7 +60,7 @@ class FrameGrasp:
 class ToolGrasp:
     """How the hand holds the tool: `turned` is the tool's rotation where its handle points outwards along the arm."""
 
-    hold: Hold
+    hold: HandHold
     turned: np.ndarray
 
     def lost(self, scene: Scene) -> bool:
@@ -122,7 +122,7 @@ class ToolHangExpert(ScriptedExpert):
         lean = 0.75 + self.spread(self._variety.whim_rad / 2, 1)[0]
         approach = np.array([0, side * np.cos(lean), -np.sin(lean)])
         along = self.spread(self._variety.grasp_m, 1)[0] - 0.005
-        holds = {flip: Hold.at(GRIP + along * UP - 0.004 * approach, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
+        holds = {flip: HandHold.at(GRIP + along * UP - 0.004 * approach, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
 
         def cost(flip: int) -> float:
             position, rotation = holds[flip].of(frame)
@@ -163,14 +163,7 @@ class ToolHangExpert(ScriptedExpert):
         for _ in range(8):
             if not _about_hook(scene):
                 scene = yield from self._lower(scene, grasp)
-            scene = yield from self.move(
-                scene,
-                grasp.sweep,
-                CLOSE,
-                0.0,
-                timeout=30,
-                lost=lambda now: grasp.lost(now) or _hangs(now) or not _about_hook(now),
-            )
+            scene = yield from self.move(scene, grasp.sweep, CLOSE, 0.0, timeout=30, lost=ended)
             if grasp.lost(scene) or (_about_hook(scene) and _from_hook(scene)[2] < 0.012):
                 break
         return scene
@@ -182,7 +175,7 @@ class ToolHangExpert(ScriptedExpert):
         turned = np.diag([1.0, face, face])
         approach = turned @ np.array([np.sin(lean), 0, -np.cos(lean)])
         place = np.array([along, 0, 0]) - 0.004 * approach
-        grasps = [ToolGrasp(Hold.at(place, turned @ [0, flip, 0], approach), turned) for flip in (1, -1)]
+        grasps = [ToolGrasp(HandHold.at(place, turned @ [0, flip, 0], approach), turned) for flip in (1, -1)]
         return min(grasps, key=lambda grasp: sum(map(strain, grasp.turns(scene))))
 
     def _go_over(self, scene: Scene) -> Script:
@@ -218,7 +211,7 @@ class ToolHangExpert(ScriptedExpert):
 
         return self.move(scene, pose_of, CLOSE, tolerance_m, tolerance_rad, timeout=timeout, lost=grasp.lost)
 
-    def _take(self, scene: Scene, name: str, hold: Hold) -> Script:
+    def _take(self, scene: Scene, name: str, hold: HandHold) -> Script:
         """Takes the frame or the tool, along the hand's axis."""
         detour = self.spread(self._variety.via_m) + 0.03 * UP
 
@@ -244,7 +237,7 @@ def _depth(scene: Scene) -> float:
 
 
 def _arm_yaw(scene: Scene) -> float:
-    """Where the frame's arm points (rad)."""
+    """The yaw of the frame's arm, from the rod to the hook (rad)."""
     return wrap_angle(scene.objects["frame"].yaw + np.pi)
 
 
