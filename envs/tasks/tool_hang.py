@@ -122,7 +122,8 @@ class ToolHangExpert(ScriptedExpert):
         lean = 0.75 + self.spread(self._variety.whim_rad / 2, 1)[0]
         approach = np.array([0, side * np.cos(lean), -np.sin(lean)])
         along = self.spread(self._variety.grasp_m, 1)[0] - 0.005
-        holds = {flip: HandHold.at(GRIP + along * UP - 0.004 * approach, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
+        place = GRIP + along * UP - 0.004 * approach
+        holds = {flip: HandHold.at(place, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
 
         def cost(flip: int) -> float:
             position, rotation = holds[flip].of(frame)
