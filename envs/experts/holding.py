@@ -14,14 +14,14 @@ TURN_RANGE = (-1.95, 2.2)
 
 
 @dataclass(frozen=True)
-class Hold:
+class HandHold:
     """The pose of the grip site in the frame of a thing: position `[3]` (m) and rotation `[3, 3]`."""
 
     position: np.ndarray
     rotation: np.ndarray
 
     @classmethod
-    def at(cls, position: np.ndarray, closing: np.ndarray, approach: np.ndarray) -> "Hold":
+    def at(cls, position: np.ndarray, closing: np.ndarray, approach: np.ndarray) -> "HandHold":
         """A hold at a place of the thing, whose fingers close along one axis and reach along another."""
         return cls(position, np.stack([closing, np.cross(approach, closing), approach], axis=1))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN
-from paradp.envs.experts.holding import Hold, bring, point_of, strain, turn_of
+from paradp.envs.experts.holding import HandHold, bring, point_of, strain, turn_of
 from paradp.envs.experts.waypoints import HAND_DOWN, Pose, Scene, Script, ScriptedExpert
 from paradp.envs.robosuite_task import RobosuiteTask
 from paradp.envs.rotations import matrix_to_rotvec, rotvec_to_matrix, wrap_angle, yaw_matrix
@@ -21,21 +21,21 @@ MOUTH, STANDS, DEPTH = np.array([0.0, 0.045, 0.08]), 0.135, 0.145
 RING = np.array([-0.09354, 0.0, 0.0])
 # The way of the ring round the hook: tilt of the tool (rad), place outwards along the arm, and above it (m).
 TILTS = [0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.1]
-OUTWARDS = [0.002, 0.002, 0.002, 0.001, -0.003, -0.006, -0.007]
+OUTWARDS = [0, 0, 0, -0.001, -0.0035, -0.006, -0.007]
 ABOVE = [0.009, 0.006, 0.004, 0.0025, 0.0015, 0.0005, 0]
 # The tool is let go from this tilt on (rad), so far inside the hook (m).
 LET_GO_RAD, LET_GO_M = 0.75, 0.003
 # Factor of the remaining way where position matters, because of the friction of the arm's joints.
 GAIN = 1.5
 # How far the hand may be ahead while the ring touches the hook, because the stand's walls are thin (m).
-PRESS_M = 0.015
+PRESS_M = 0.025
 
 
 @dataclass(frozen=True)
 class FrameGrasp:
     """How the hand holds the frame, and the frame's rotation in the stand."""
 
-    hold: Hold
+    hold: HandHold
     upright: np.ndarray
 
     def lost(self, scene: Scene) -> bool:
@@ -60,7 +60,7 @@ class FrameGrasp:
 class ToolGrasp:
     """How the hand holds the tool: `turned` is the tool's rotation where its handle points outwards along the arm."""
 
-    hold: Hold
+    hold: HandHold
     turned: np.ndarray
 
     def lost(self, scene: Scene) -> bool:
@@ -122,7 +122,8 @@ class ToolHangExpert(ScriptedExpert):
         lean = 0.75 + self.spread(self._variety.whim_rad / 2, 1)[0]
         approach = np.array([0, side * np.cos(lean), -np.sin(lean)])
         along = self.spread(self._variety.grasp_m, 1)[0] - 0.005
-        holds = {flip: Hold.at(GRIP + along * UP - 0.004 * approach, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
+        place = GRIP + along * UP - 0.004 * approach
+        holds = {flip: HandHold.at(place, np.array([flip, 0, 0]), approach) for flip in (1, -1)}
 
         def cost(flip: int) -> float:
             position, rotation = holds[flip].of(frame)
@@ -160,18 +161,11 @@ class ToolHangExpert(ScriptedExpert):
             up = np.append(scene.eef_pos[:2], 1.15), scene.eef_rotation
             scene = yield from self.move(scene, lambda now: up, CLOSE, 0.05, 0.5, lost=grasp.lost)
             scene = yield from self._ring(scene, grasp, (0.10, 0.16, 0.0, (end - begin) / 2), 0.05, 0.7, 40)
-        for _ in range(3):
+        for _ in range(8):
             if not _about_hook(scene):
                 scene = yield from self._lower(scene, grasp)
-            scene = yield from self.move(
-                scene,
-                grasp.sweep,
-                CLOSE,
-                0.0,
-                timeout=30,
-                lost=lambda now: grasp.lost(now) or _hangs(now) or not _about_hook(now),
-            )
-            if grasp.lost(scene) or _about_hook(scene):
+            scene = yield from self.move(scene, grasp.sweep, CLOSE, 0.0, timeout=30, lost=ended)
+            if grasp.lost(scene) or (_about_hook(scene) and _from_hook(scene)[2] < 0.012):
                 break
         return scene
 
@@ -182,7 +176,7 @@ class ToolHangExpert(ScriptedExpert):
         turned = np.diag([1.0, face, face])
         approach = turned @ np.array([np.sin(lean), 0, -np.cos(lean)])
         place = np.array([along, 0, 0]) - 0.004 * approach
-        grasps = [ToolGrasp(Hold.at(place, turned @ [0, flip, 0], approach), turned) for flip in (1, -1)]
+        grasps = [ToolGrasp(HandHold.at(place, turned @ [0, flip, 0], approach), turned) for flip in (1, -1)]
         return min(grasps, key=lambda grasp: sum(map(strain, grasp.turns(scene))))
 
     def _go_over(self, scene: Scene) -> Script:
@@ -199,7 +193,7 @@ class ToolHangExpert(ScriptedExpert):
         scene = yield from self._ring(scene, grasp, (0.06, 0.12, 0.2, 0.0), 0.04, 0.3, 80)
         scene = yield from self._ring(scene, grasp, (0.0, 0.035, 0.3, 0.0), 0.006, 0.12, 50)
         for _ in range(20):
-            scene = yield from self._ring(scene, grasp, (0.002, 0.006, 0.35, 0.0), 0.004, 0.1, 1)
+            scene = yield from self._ring(scene, grasp, (0.0, 0.006, 0.35, 0.0), 0.004, 0.1, 1)
             if not _about_hook(scene):
                 break
         return scene
@@ -218,7 +212,7 @@ class ToolHangExpert(ScriptedExpert):
 
         return self.move(scene, pose_of, CLOSE, tolerance_m, tolerance_rad, timeout=timeout, lost=grasp.lost)
 
-    def _take(self, scene: Scene, name: str, hold: Hold) -> Script:
+    def _take(self, scene: Scene, name: str, hold: HandHold) -> Script:
         """Takes the frame or the tool, along the hand's axis."""
         detour = self.spread(self._variety.via_m) + 0.03 * UP
 
@@ -244,7 +238,7 @@ def _depth(scene: Scene) -> float:
 
 
 def _arm_yaw(scene: Scene) -> float:
-    """Where the frame's arm points (rad)."""
+    """The yaw of the frame's arm, from the rod to the hook (rad)."""
     return wrap_angle(scene.objects["frame"].yaw + np.pi)
 
 
