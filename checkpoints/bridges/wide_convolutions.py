@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 from torch.overrides import TorchFunctionMode
 
 # Bytes of a weight from which a product is used. PyTorch's convolution rearranges its weight at every call, which takes
@@ -47,8 +48,9 @@ def _conv1d(
     plain = input.ndim == 3 and groups == 1 and not isinstance(padding, str)
     if not (plain and weight.device.type == "cpu" and _is_wide(weight)) or torch.is_autocast_enabled("cpu"):
         return torch.conv1d(input, weight, bias, stride, padding, dilation, groups)
-    [step], [zeros], [apart] = ((one,) if isinstance(one, int) else one for one in (stride, padding, dilation))
-    padded = nn.functional.pad(input, (zeros, zeros))
+    [step], [zeros], [apart] = (one if isinstance(one, Sequence) else (one,) for one in (stride, padding, dilation))
+    padded = pad(input, (zeros, zeros))
     windows = padded.unfold(2, apart * (weight.shape[2] - 1) + 1, step)[..., ::apart]
-    rows = windows.transpose(1, 2).flatten(2)
-    return nn.functional.linear(rows, weight.flatten(1), bias).transpose(1, 2).contiguous()
+    # Contiguous also for a kernel of 1: of a view, PyTorch would compute one product per chunk.
+    rows = windows.transpose(1, 2).flatten(2).contiguous()
+    return linear(rows, weight.flatten(1), bias).transpose(1, 2).contiguous()

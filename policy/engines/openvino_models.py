@@ -67,7 +67,7 @@ class CompiledSizes:
 
     @cached_property
     def _with_products(self) -> ov.Model:
-        """The model with products, whose matrices all sizes share."""
+        """The model with products, whose matrices are in memory besides the weights of each compiled network."""
         return with_products(self._model)
 
     def _compile(self, rows: int) -> "_Compiled":

@@ -6,6 +6,7 @@ also leave out the steps beyond the horizon's ends, which are zero: 6 of 20 for 
 """
 
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 import openvino as ov
@@ -29,13 +30,18 @@ def with_products(model: ov.Model) -> ov.Model:
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution" and len(node.input_value(0).get_partial_shape()) == 3:
             weight = node.input_value(1).get_node()
-            if weight.get_type_name() == "Constant" and weight.get_byte_size() >= LEAST_BYTES:
-                node.output(0).replace(_products(node, weight.get_data()).output(0))
+            wide = weight.get_type_name() == "Constant" and weight.get_byte_size() >= LEAST_BYTES
+            if wide and (products := _products(node, weight.get_data())) is not None:
+                node.output(0).replace(products.output(0))
     return model
 
 
-def _products(convolution: ov.Node, weight: np.ndarray) -> ov.Node:
-    """The sum of the products of a convolution with weight `[channels out, channels in, taps]`."""
+def _products(convolution: ov.Node, weight: np.ndarray) -> ov.Node | None:
+    """The sum of the products of a convolution with weight `[channels out, channels in, taps]`.
+
+    Returns:
+        `None` if no tap is inside the horizon, and the output is the bias alone.
+    """
     steps_in, steps = (
         one.get_partial_shape()[2].get_length() for one in (convolution.input_value(0), convolution.output(0))
     )
@@ -55,10 +61,8 @@ def _products(convolution: ov.Node, weight: np.ndarray) -> ov.Node:
                 product = ops.matmul(inside, matrix, False, True)
                 yield ops.pad(product, [0, first, 0], [0, steps - end, 0], "constant", 0.0)
 
-    total, *others = parts()
-    for one in others:
-        total = ops.add(total, one)
-    return _transposed(total)
+    found = [*parts()]
+    return _transposed(reduce(ops.add, found)) if found else None
 
 
 def _transposed(x: ov.Output | ov.Node) -> ov.Node:

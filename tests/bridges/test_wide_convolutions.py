@@ -32,12 +32,20 @@ class Theirs(nn.Module):
 ])  # fmt: skip
 @pytest.mark.parametrize("rows", [1, 3])
 @torch.no_grad()
-def test_products_are_the_convolution(all_wide, options, rows):
+def test_products_are_the_convolution(all_wide, monkeypatch, options, rows):
     torch.manual_seed(0)
-    module, x = nn.Conv1d(6, 10, **options), torch.randn(rows, 6, 9)
+    module, x, factors = nn.Conv1d(6, 10, **options), torch.randn(rows, 6, 9), []
+
+    def linear(rows, *others):
+        factors.append(rows)
+        return torch.nn.functional.linear(rows, *others)
+
+    monkeypatch.setattr(wide_convolutions, "linear", linear)
     with WideConvolutions():
         found = module(x)
     assert found.is_contiguous()
+    [one] = factors
+    assert one.is_contiguous()
     torch.testing.assert_close(found, module(x), rtol=0, atol=2e-6)
 
 

@@ -64,7 +64,9 @@ class Autotuner:
         machine = [torch.cuda.get_device_name(one) for one in devices] if device.type == "cuda" else _threads(len(devices))
         packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
         settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
-        sources = sorted(str(path) for home in (__file__, sampler.__file__) for path in Path(home).parent.rglob("*.py"))
+        # Calls and rounds change with the code of the engines and of the samplers.
+        homes = Path(__file__).parents[1], Path(sampler.__file__).parent
+        sources = sorted(str(path) for home in homes for path in home.rglob("*.py"))
         key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
         self._path = cache_folder() / f"{key[:24]}-{engine.name}-autotune.json"
         if self._path not in _PROFILES:

@@ -56,6 +56,12 @@ def test_products_are_the_convolution(all_wide, kernel, stride, padding, dilatio
     torch.testing.assert_close(torch.from_numpy(found), module(x), rtol=0, atol=2e-6)
 
 
+@torch.no_grad()
+def test_a_convolution_without_a_tap_inside_is_kept(all_wide):
+    model = with_products(nn.Conv1d(6, 10, 2, stride=4, padding=1, dilation=2), torch.randn(3, 6, 1))
+    assert "Convolution" in operations(model)
+
+
 class _Denoise(nn.Module):
     def __init__(self, network):
         super().__init__()
