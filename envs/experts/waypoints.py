@@ -124,8 +124,17 @@ class WaypointExpert(Expert):
         self._goals = [Goal(np.zeros(3), HAND_DOWN, OPEN)] * self._hands
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
-        """The next action for one environment; when the script of a hand has ended, its last goal is held."""
+        """The next action for one environment; when the script of a hand has ended, its last goal is held.
+
+        Raises:
+            TypeError: `see` returns a single scene.
+        """
         scenes = self.see(observation)
+        if isinstance(scenes, Scene):
+            raise TypeError(
+                f"{type(self).__name__}.see returned one scene: it must return a list with the scene of each hand, and"
+                " command(goals, scenes) takes lists of as many goals and scenes"
+            )
         for hand, scene in enumerate(scenes):
             self._advance(hand, scene)
         near = [goal.limited(scene.eef_pos, scene.eef_rotation) for goal, scene in zip(self._goals, scenes, strict=True)]

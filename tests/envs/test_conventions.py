@@ -69,6 +69,16 @@ def test_two_arms_act_as_each_would_alone(name):
     assert np.array_equal(both.hold(actions[0], observation), np.concatenate(held))
 
 
+def test_a_convention_of_a_hand_may_define_its_parts_and_units_itself():
+    class Pose(AbsoluteAction):
+        name = "pose"
+        parts = {"pose": 9, "fingers": 1}
+        units = {"pose": "m"}
+
+    check_convention(Pose())
+    assert Pose().parts == {"pose": 9, "fingers": 1} and Pose().units == {"pose": "m"}
+
+
 def test_a_bad_rotation_of_one_of_two_arms_is_named():
     action = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2)
     action[16:19] = 0.0
