@@ -25,6 +25,17 @@ def task_of(file: RecordedFile) -> str:
     )
 
 
+def check_arms(file: RecordedFile, task: str) -> None:
+    """Checks that a file is for a task of one arm.
+
+    Raises:
+        ValueError: the task has several arms.
+    """
+    ours = find_task(task).task
+    if isinstance(ours, RobosuiteTask) and len(ours.hands) > 1:
+        raise ValueError(f"{file.path}: recordings of two arms cannot be imported (task {task!r})")
+
+
 def misfits(file: RecordedFile, task: str) -> list[str]:
     """Lists the differences between a file without defects and a task; empty if it fits."""
     ours = find_task(task).task
