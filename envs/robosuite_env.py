@@ -237,8 +237,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self._disturbed = self._first_object()
 
     def _first_object(self) -> LooseObject:
-        if self.task.area is None or not self._bodies:
-            raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
+        if self.task.area is None or not self.task.disturbances or not self._bodies:
+            raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance, or several hands")
         body = next(iter(self._bodies.values()))
         return LooseObject(self._sim, body, self.task.area, 1 / self.task.control_hz)
 

@@ -37,7 +37,8 @@ class RobosuiteTask(Task):
         camera: the camera for videos.
         cameras: images of the observation `image`: name → camera.
         image_size: height and width of these images in pixels.
-        area: limits of the object's position under disturbances (m, world); without it there are no disturbances.
+        area: limits of the object's position under disturbances (m, world); without it, or with several
+            hands, there are no disturbances.
         replayable: whether a simulator state contains the whole scene.
         success: fast check of robosuite's success rule, see `paradp.envs.success`; by default robosuite's own.
         recorded_as: other robosuite classes whose recordings contain this task's scene.
@@ -100,7 +101,8 @@ class RobosuiteTask(Task):
 
     @property
     def disturbances(self) -> tuple[str, ...]:
-        return tuple(DISTURBANCES) if self.area is not None else ()
+        # They follow one hand.
+        return tuple(DISTURBANCES) if self.area is not None and len(self.hands) == 1 else ()
 
 
 @dataclass(frozen=True, kw_only=True)
