@@ -99,7 +99,14 @@ def _write(
 
 @dataclass(frozen=True)
 class _Read:
-    """Converts one episode: returns it with the first successful step and the number of clipped actions."""
+    """One converted episode.
+
+    Attributes:
+        observations: key → `[T, …]`.
+        actions: `[T, A]`.
+        success: the first step whose state fulfils the task's success rule, if any.
+        cut: number of clipped actions.
+    """
 
     observations: dict[str, np.ndarray]
     actions: np.ndarray
