@@ -25,15 +25,12 @@ def task_of(file: RecordedFile) -> str:
     )
 
 
-def check_arms(file: RecordedFile, task: str) -> None:
-    """Checks that a file is for a task of one arm.
-
-    Raises:
-        ValueError: the task has several arms.
-    """
+def several_arms(task: str) -> list[str]:
+    """Says that recordings for a task cannot be imported because it has several arms; empty if it has one."""
     ours = find_task(task).task
     if isinstance(ours, RobosuiteTask) and len(ours.hands) > 1:
-        raise ValueError(f"{file.path}: recordings of two arms cannot be imported (task {task!r})")
+        return [f"recordings of two arms cannot be imported (task {task!r})"]
+    return []
 
 
 def misfits(file: RecordedFile, task: str) -> list[str]:

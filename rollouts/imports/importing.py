@@ -15,7 +15,7 @@ from paradp.policy.features import Shape
 from paradp.policy.files.folders import new_folder
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
-from paradp.rollouts.imports.fitting import check_arms, misfits, task_of
+from paradp.rollouts.imports.fitting import misfits, several_arms, task_of
 from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming, read_images
 from paradp.rollouts.imports.replay import HAND, Replay, as_actions, as_recorded
 
@@ -61,16 +61,14 @@ def import_file(
         on_progress: called with the number of finished episodes.
 
     Raises:
-        ValueError: the file has defects or does not fit paradp's task, the task has several arms, or another process writes
-            `out`.
+        ValueError: the file has defects or does not fit paradp's task, or another process writes `out`.
         OSError: `out` cannot be written.
     """
     task = task or task_of(file)
-    check_arms(file, task)
     replayed = observations == "replayed"
     # Observations that are not needed may have defects.
     needed = file.keeping((HAND,) if replayed else keys)
-    if found := defects(needed) or misfits(file, task):
+    if found := several_arms(task) or defects(needed) or misfits(file, task):
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
     reader = _reader(file, task, action_convention, keys, replayed)
     try:
