@@ -163,8 +163,11 @@ class HandAction(BoundedAction):
 
     def __init__(self, prefix: str = ""):
         self.prefix = prefix
-        self.parts = {f"{prefix}{name}": length for name, (length, _) in self.quantities.items()}
-        self.units = {f"{prefix}{name}": unit for name, (_, unit) in self.quantities.items() if unit}
+        # A subclass may define these on its class instead of `quantities`.
+        if not hasattr(type(self), "parts"):
+            self.parts = {f"{prefix}{name}": length for name, (length, _) in self.quantities.items()}
+        if not hasattr(type(self), "units"):
+            self.units = {f"{prefix}{name}": unit for name, (_, unit) in self.quantities.items() if unit}
 
 
 class AbsoluteAction(HandAction):

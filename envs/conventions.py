@@ -1,11 +1,13 @@
 """The registry of action conventions: those of paradp, and those of other installed packages."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 import numpy as np
 
-from paradp.envs.actions import ActionConvention, JointVelocityAction, PlaneAction
+from paradp.envs.actions import ActionConvention, JointVelocityAction, PlaneAction, RobotConvention
 from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.lookup import find
 
@@ -18,6 +20,7 @@ ACTION_CONVENTIONS: dict[str, ActionConvention] = {
 # Entry point group for packages with action conventions; each entry point is an `ActionConvention` of the same name.
 GROUP = "paradp.action_conventions"
 _MEMBERS = ("name", "unit", "parts", "units", "low", "high", "hold", "path")
+_MEMBERS_FOR_ARMS = ("hands", "controller_options", "to_robosuite")
 _brought: dict[str, ActionConvention] = {}
 
 
@@ -54,6 +57,25 @@ def find_convention(name: str) -> ActionConvention:
     return _brought[name]
 
 
+def find_robot_convention(name: str, hands: Sequence[str] | None = None) -> RobotConvention:
+    """Finds an action convention of robosuite's arms by name.
+
+    Args:
+        name: its name.
+        hands: the names of the hands that it must command, which are prefixes in observations; `None` for any.
+
+    Raises:
+        ValueError: as `find_convention`; or the convention is not for robosuite's arms, or is for other hands.
+    """
+    convention = cast(RobotConvention, find_convention(name))
+    if lacking := [member for member in _MEMBERS_FOR_ARMS if not hasattr(convention, member)]:
+        raise ValueError(f"the action convention {name!r} is not for robosuite's arms: it lacks {', '.join(lacking)}")
+    there = tuple(hand.prefix for hand in convention.hands)
+    if hands is not None and there != tuple(hands):
+        raise ValueError(f"the action convention {name!r} is for {_hands(there)}, the task has {_hands(hands)}")
+    return convention
+
+
 def convention_names() -> list[str]:
     """The names of all action conventions; none of an installed package is imported."""
     return list(dict.fromkeys([*ACTION_CONVENTIONS, *_brought, *_points()]))
@@ -82,6 +104,10 @@ def described(name: str, parts: dict[str, int]) -> str:
     """An action convention in words, such as `absolute (goal_pos 3, goal_rot6d 6, gripper 1: 10 values)`."""
     listed = ", ".join(f"{part} {size}" for part, size in parts.items())
     return f"{name} ({listed}: {sum(parts.values())} values)"
+
+
+def _hands(names: Sequence[str]) -> str:
+    return "one hand without a name" if tuple(names) == ("",) else f"the hands {', '.join(map(repr, names)) or 'none'}"
 
 
 @cache

@@ -8,7 +8,7 @@ from gymnasium.error import ClosedEnvironmentError
 
 from paradp.envs import simulators
 from paradp.envs.actions import check_action
-from paradp.envs.arms import ROBOT_CONVENTIONS
+from paradp.envs.conventions import find_robot_convention
 from paradp.envs.disturbances import LooseObject, find_disturbance
 from paradp.envs.observing import space_of
 from paradp.envs.rendering import Frames
@@ -52,7 +52,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         releases_gil: whether steps of several environments may overlap in threads.
 
     Raises:
-        ValueError: the action convention, render mode, disturbance or simulator is unknown, the task's first object cannot
+        ValueError: the action convention, render mode, disturbance or simulator is unknown, the convention is for other
+            hands, the task's first object cannot
             be disturbed, or an action is not finite or has an invalid rotation (two rows that are zero or parallel).
         ClosedEnvironmentError: the environment is used after `close`.
         OSError: the observation has images, and this machine cannot render them; the message gives the reason.
@@ -85,7 +86,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         task.check_modes(action_convention, render_mode)
         self._disturbance = None if disturbance is None else find_disturbance(disturbance)()
         self.task = task
-        self.convention = ROBOT_CONVENTIONS[action_convention]
+        self.convention = find_robot_convention(action_convention, task.hands)
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": task.control_hz}  # type: ignore[misc]
         self.action_space = self.convention.space
@@ -236,8 +237,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self._disturbed = self._first_object()
 
     def _first_object(self) -> LooseObject:
-        if self.task.area is None or not self._bodies:
-            raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance")
+        if self.task.area is None or not self.task.disturbances or not self._bodies:
+            raise ValueError(f"the task {self.task.name!r} has no object or no area for a disturbance, or several hands")
         body = next(iter(self._bodies.values()))
         return LooseObject(self._sim, body, self.task.area, 1 / self.task.control_hz)
 

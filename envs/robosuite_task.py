@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from paradp.envs.actions import CONTROLLER_DAMPING_RATIO, CONTROLLER_KP, HAND_CONVENTIONS
 from paradp.envs.arms import TWO_ARM_CONVENTIONS
+from paradp.envs.conventions import ACTION_CONVENTIONS, find_robot_convention
 from paradp.envs.disturbances import DISTURBANCES, Area
 from paradp.envs.rendering import render_problem
 from paradp.envs.success import MakesCheck, by_robosuite
@@ -36,10 +37,15 @@ class RobosuiteTask(Task):
         camera: the camera for videos.
         cameras: images of the observation `image`: name → camera.
         image_size: height and width of these images in pixels.
-        area: limits of the object's position under disturbances (m, world); without it there are no disturbances.
+        area: limits of the object's position under disturbances (m, world); without it, or with several
+            hands, there are no disturbances.
         replayable: whether a simulator state contains the whole scene.
         success: fast check of robosuite's success rule, see `paradp.envs.success`; by default robosuite's own.
         recorded_as: other robosuite classes whose recordings contain this task's scene.
+
+    Raises:
+        ValueError: an action convention is not for the task's hands. Those of other packages are only checked when an
+            environment is made, because they may not be importable before.
     """
 
     draws_when_asked = True
@@ -63,6 +69,11 @@ class RobosuiteTask(Task):
     entry_point: str = "paradp.envs.robosuite_env:RobosuiteEnv"
     simulator: str = "robosuite"
     packages: tuple[str, ...] = ("robosuite", "mujoco")
+
+    def __post_init__(self) -> None:
+        for name in self.conventions:
+            if name in ACTION_CONVENTIONS:
+                find_robot_convention(name, self.hands)
 
     @property
     def observation(self) -> dict[str, int]:
@@ -90,7 +101,8 @@ class RobosuiteTask(Task):
 
     @property
     def disturbances(self) -> tuple[str, ...]:
-        return tuple(DISTURBANCES) if self.area is not None else ()
+        # They follow one hand.
+        return tuple(DISTURBANCES) if self.area is not None and len(self.hands) == 1 else ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def collect(
     task: str,
     episodes: int,
     out: Path,
-    action_convention: str = "absolute",
+    action_convention: str | None = None,
     action_noise: ActionNoise = DEFAULT_ACTION_NOISE,
     seed: int = 1_000_000,
     workers: int | None = None,
@@ -50,6 +50,8 @@ def collect(
 
     The expert always acts on the task's first kind of observation, so the episodes do not depend on the kind that is stored.
 
+    Actions are of `action_convention`, by default the task's first.
+
     Raises:
         ValueError: the task or its observation is unknown, episodes or workers are less than 1, `out` contains
             demonstrations with other settings, or another process writes there.
@@ -61,7 +63,9 @@ def collect(
     check_episode_seeds(seed, MOST_TRIES)
     workers = cores() if workers is None else workers
     check_workers(workers)
-    find_task(task).task.check_drawn(observation)
+    described = find_task(task).task
+    described.check_drawn(observation)
+    action_convention = action_convention or described.conventions[0]
     description = describe(task, action_convention, action_noise, seed, observation)
     demonstrations = Demonstrations.open_or_create(out, description)
     with closing(demonstrations):
@@ -100,7 +104,7 @@ _worker: tuple = ()
 
 def _start_worker(environment: EnvironmentConfig, action_noise: ActionNoise) -> None:
     global _worker
-    expert = find_task(environment.task).demonstrator(environment.action_convention, action_noise)
+    expert = find_task(environment.task).demonstrator(environment.convention, action_noise)
     _worker = environment.make(), expert
     spare_garbage_collection()
 

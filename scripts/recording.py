@@ -123,7 +123,7 @@ def _images(found: "Looked", begin: int, end: int) -> dict[str, np.ndarray]:
 
 def _path_of(convention: str) -> "PathOf | None":
     known = ACTION_CONVENTIONS.get(convention)
-    return None if known is None else known.path
+    return None if known is None or known.unit == "rad" else known.path  # angles of joints are not places
 
 
 def _say(path: Path) -> None:

@@ -13,9 +13,12 @@ def bind_command(convention: RobotConvention) -> Callable[[np.ndarray], np.ndarr
     """Compiles `to_robosuite` of a convention, in double precision; it returns `None` for an invalid action.
 
     An action is invalid if it is not finite or its rotation is degenerate. Its array must be contiguous, of the right size.
+    Conventions of other packages' hands are not compiled: for these it always returns `None`.
     """
-    # All arms are commanded alike.
-    return bind(_COMMANDS[convention.hands[0].name], then=(np.empty(convention.low.shape),))
+    compiled_for_hand = _COMMANDS.get(convention.hands[0].name)  # all arms are commanded alike
+    if compiled_for_hand is None:
+        return lambda action: None
+    return bind(compiled_for_hand, then=(np.empty(convention.low.shape),))
 
 
 @compiled

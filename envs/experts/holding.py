@@ -10,6 +10,8 @@ from paradp.envs.rotations import wrap_angle
 # The robot's base on the table's edge, in the world (m).
 BASE_XY = np.array([-0.56, 0.0])
 # How far the hand, pointing down, can turn from HAND_DOWN against the arm's direction (rad).
+# `HAND_YAW_RANGE`, beyond which other experts try no grasp, ends 0.4 rad further: with one range, experts would choose
+# other grasps.
 TURN_RANGE = (-1.95, 2.2)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from paradp.envs.actions import CLOSE, MAX_STEP_M, MAX_STEP_RAD, OPEN, Goal
-from paradp.envs.arms import ROBOT_CONVENTIONS
+from paradp.envs.conventions import find_robot_convention
 from paradp.envs.experts.expert import ActionNoise, Expert, ExpertCommand
 from paradp.envs.lookup import renamed_argument
 from paradp.envs.rotations import matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
@@ -124,8 +124,17 @@ class WaypointExpert(Expert):
         self._goals = [Goal(np.zeros(3), HAND_DOWN, OPEN)] * self._hands
 
     def act(self, observation: Mapping[str, np.ndarray]) -> ExpertCommand:
-        """The next action for one environment; when the script of a hand has ended, its last goal is held."""
+        """The next action for one environment; when the script of a hand has ended, its last goal is held.
+
+        Raises:
+            TypeError: `see` returns a single scene.
+        """
         scenes = self.see(observation)
+        if isinstance(scenes, Scene):
+            raise TypeError(
+                f"{type(self).__name__}.see returned one scene: it must return a list with the scene of each hand, and"
+                " command(goals, scenes) takes lists of as many goals and scenes"
+            )
         for hand, scene in enumerate(scenes):
             self._advance(hand, scene)
         near = [goal.limited(scene.eef_pos, scene.eef_rotation) for goal, scene in zip(self._goals, scenes, strict=True)]
@@ -238,6 +247,9 @@ class ScriptedExpert(WaypointExpert):
         action_convention: one of the task's, `convention` by default; it says how many hands there are.
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
+
+    Raises:
+        ValueError: there is no such convention of robosuite's arms.
     """
 
     objects: tuple[str, ...]
@@ -249,7 +261,7 @@ class ScriptedExpert(WaypointExpert):
         action_noise: ActionNoise | None = None,
         variety: Variety | None = Variety(),
     ):
-        self._each = ROBOT_CONVENTIONS[action_convention or self.convention].hands
+        self._each = find_robot_convention(action_convention or self.convention).hands
         super().__init__(action_noise, variety, len(self._each))
 
     def see(self, observation: Mapping[str, np.ndarray]) -> Sequence[Scene]:

@@ -271,6 +271,9 @@ TOOL_HANG = TaskEntry(
         objects={"stand": "stand_root", "frame": "frame_root", "tool": "tool_root"},
         success=tool_hangs_on_frame,
         success_rule="the frame stands in the stand, and the tool, which the hand does not touch, hangs on the frame",
+        # As in robomimic's recordings with images.
+        cameras={"sideview_image": "sideview", "robot0_eye_in_hand_image": "robot0_eye_in_hand"},
+        image_size=240,
         max_steps=700,
     ),
     ToolHangExpert,

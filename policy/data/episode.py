@@ -16,7 +16,7 @@ class DemonstrationInfo:
 
     Attributes:
         task: the task's name.
-        action_convention: `"absolute"` or `"delta"`.
+        action_convention: how the environment interprets an action.
         observation: key → length of a vector, or height, width and channels of an image, in the order of the
             policy's input.
         action: name → length of each part of an action, in order.

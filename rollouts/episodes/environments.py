@@ -107,7 +107,7 @@ class EnvironmentConfig:
 
     Attributes:
         task: the task's name.
-        action_convention: what actions mean, see `paradp.envs.actions`.
+        action_convention: what actions mean, see `paradp.envs.actions`; the task's first by default.
         disturbance: what disturbs the task's object, see `paradp.envs.disturbances`; `None` for nothing.
         max_steps: length limit of an episode in control steps; the task's own by default.
         render: whether it can be filmed.
@@ -117,12 +117,17 @@ class EnvironmentConfig:
     """
 
     task: str
-    action_convention: str = "absolute"
+    action_convention: str | None = None
     disturbance: str | None = None
     max_steps: int | None = None
     render: bool = False
     observation: str | None = None
     drawn: bool = True
+
+    @property
+    def convention(self) -> str:
+        """The name of the action convention in use."""
+        return self.action_convention or find_task(self.task).task.conventions[0]
 
     def make(self) -> gymnasium.Env:
         """Creates an environment.
@@ -140,7 +145,7 @@ class EnvironmentConfig:
         return gymnasium.make(
             task.env_id,
             max_episode_steps=self.max_steps,
-            action_convention=self.action_convention,
+            action_convention=self.convention,
             disturbance=self.disturbance,
             render_mode="rgb_array" if self.render else None,
             **asked,

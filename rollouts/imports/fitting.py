@@ -25,6 +25,14 @@ def task_of(file: RecordedFile) -> str:
     )
 
 
+def several_arms(task: str) -> list[str]:
+    """Says that recordings for a task cannot be imported because it has several arms; empty if it has one."""
+    ours = find_task(task).task
+    if isinstance(ours, RobosuiteTask) and len(ours.hands) > 1:
+        return [f"recordings of two arms cannot be imported (task {task!r})"]
+    return []
+
+
 def misfits(file: RecordedFile, task: str) -> list[str]:
     """Lists the differences between a file without defects and a task; empty if it fits."""
     ours = find_task(task).task

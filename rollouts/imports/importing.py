@@ -15,7 +15,7 @@ from paradp.policy.features import Shape
 from paradp.policy.files.folders import new_folder
 from paradp.rollouts.imports.conventions import convention_of
 from paradp.rollouts.imports.defects import defects
-from paradp.rollouts.imports.fitting import misfits, task_of
+from paradp.rollouts.imports.fitting import misfits, several_arms, task_of
 from paradp.rollouts.imports.recordings import LOW_DIM_KEYS, RecordedFile, Recording, naming, read_images
 from paradp.rollouts.imports.replay import HAND, Replay, as_actions, as_recorded
 
@@ -68,7 +68,7 @@ def import_file(
     replayed = observations == "replayed"
     # Observations that are not needed may have defects.
     needed = file.keeping((HAND,) if replayed else keys)
-    if found := defects(needed) or misfits(file, task):
+    if found := several_arms(task) or defects(needed) or misfits(file, task):
         raise ValueError(f"{file.path}: {found[0]}" + f" (and {len(found) - 1} more)" * (len(found) > 1))
     reader = _reader(file, task, action_convention, keys, replayed)
     try:
@@ -97,7 +97,14 @@ def _write(
 
 @dataclass(frozen=True)
 class _Read:
-    """Converts one episode: returns it with the first successful step and the number of clipped actions."""
+    """One converted episode.
+
+    Attributes:
+        observations: key → `[T, …]`.
+        actions: `[T, A]`.
+        success: the first step whose state fulfils the task's success rule, if any.
+        cut: number of clipped actions.
+    """
 
     observations: dict[str, np.ndarray]
     actions: np.ndarray

@@ -5,7 +5,7 @@
 | `observation/KEY` | an image; `observation/KEY/0` and so on: the numbers of a vector |
 | `action/NAME/0` … | the command to the robot |
 | `plan/0/NAME/0` …, to `plan/2` | the last three plans, each action at the control step for which it was planned |
-| `plan/path` | the planned path in two or three dimensions |
+| `plan/path` | the planned path in two or three dimensions, one for each hand |
 | `solver/rounds`, `evaluations`, `residual`, `converged`, `lateness` | statistics of a plan, when it took effect |
 | `milliseconds/encode`, `denoise`, `decode` | durations of a plan's parts |
 
@@ -31,7 +31,7 @@ from paradp.policy.spec import Interface
 from paradp.policy.wording import counted
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
-# Converts actions `[n, A]` to the commanded path `[n, 2 or 3]`.
+# Converts actions `[n, A]` to the commanded path: `[n, 2]`, or `[n, 3]` for each hand, side by side.
 PathOf = Callable[[np.ndarray], np.ndarray]
 # Largest number of control steps in the queue to the disk, and number of plans shown together.
 MOST_WAITING, PLANS = 256, 3
@@ -58,7 +58,7 @@ class RerunRecording:
         path: the file, `….rrd`.
         control_hz: control steps per second.
         parts: name → length of each part of an action, in order.
-        path_of: converts actions `[n, A]` to the commanded path `[n, 2 or 3]`; `None` if there is no path.
+        path_of: converts actions to the commanded path, see `PathOf`; `None` if there is no path.
         wait: `step` waits for a slow disk. A control loop must not wait: without `wait`, steps are dropped and counted.
 
     Raises:
@@ -213,9 +213,11 @@ class _Stream:
         self._recording.log(entity, (self._rerun.Scalars if self._new else self._rerun.Scalar)(float(value)))
 
     def path(self, entity: list[Any], points: np.ndarray) -> None:
-        if points.shape[-1] in (2, 3):
-            strips = self._rerun.LineStrips2D if points.shape[-1] == 2 else self._rerun.LineStrips3D
-            self._recording.log(entity, strips([points]))
+        size = points.shape[-1]
+        if size == 2:
+            self._recording.log(entity, self._rerun.LineStrips2D([points]))
+        elif size % 3 == 0:
+            self._recording.log(entity, self._rerun.LineStrips3D(np.split(points, size // 3, axis=-1)))
 
     def numbers(self, entity: list[Any], steps: np.ndarray, seconds: np.ndarray, values: np.ndarray) -> None:
         """Logs one number at each of several times."""

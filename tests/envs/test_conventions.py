@@ -5,8 +5,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from paradp.envs import ACTION_CONVENTIONS, BoundedAction, conventions, find_convention, register_convention
-from paradp.envs.arms import TWO_ARM_CONVENTIONS
+from paradp.envs import (
+    ACTION_CONVENTIONS,
+    TASKS,
+    BoundedAction,
+    RobosuiteEnv,
+    RobosuiteTask,
+    TwoArmTask,
+    conventions,
+    find_convention,
+    register_convention,
+)
+from paradp.envs.actions import AbsoluteAction
+from paradp.envs.arms import TWO_ARM_CONVENTIONS, ArmsAction
 from paradp.envs.conventions import check_convention, convention_names, described
 
 
@@ -58,6 +69,16 @@ def test_two_arms_act_as_each_would_alone(name):
     assert np.array_equal(both.hold(actions[0], observation), np.concatenate(held))
 
 
+def test_a_convention_of_a_hand_may_define_its_parts_and_units_itself():
+    class Pose(AbsoluteAction):
+        name = "pose"
+        parts = {"pose": 9, "fingers": 1}
+        units = {"pose": "m"}
+
+    check_convention(Pose())
+    assert Pose().parts == {"pose": 9, "fingers": 1} and Pose().units == {"pose": "m"}
+
+
 def test_a_bad_rotation_of_one_of_two_arms_is_named():
     action = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0], 2)
     action[16:19] = 0.0
@@ -105,3 +126,43 @@ def test_a_missing_member_is_named():
 
 def test_a_convention_is_described_in_words():
     assert described("wheels", {"left": 1, "right": 1}) == "wheels (left 1, right 1: 2 values)"
+
+
+POT = {"name": "pot", "robosuite_name": "TwoArmLift", "objects": {"pot": "pot_root"}, "success_rule": "it is lifted"}
+
+
+@pytest.mark.parametrize(
+    "task, settings, message",
+    [
+        (
+            RobosuiteTask,
+            {"hands": ("robot0_", "robot1_")},
+            "'absolute' is for one hand without a name, the task has the hands 'robot0_', 'robot1_'",
+        ),
+        (
+            TwoArmTask,
+            {"hands": ("left_", "right_")},
+            "'two-arm-absolute' is for the hands 'robot0_', 'robot1_', the task has the hands 'left_', 'right_'",
+        ),
+        (RobosuiteTask, {"conventions": ("position",)}, "'position' is not for robosuite's arms: it lacks hands"),
+    ],
+)
+def test_a_task_whose_conventions_are_for_other_hands_is_refused(task, settings, message):
+    with pytest.raises(ValueError, match=message):
+        task(**POT, **settings)
+
+
+def test_a_registered_convention_of_two_arms_is_checked_when_it_is_used():
+    own = ArmsAction("left-right", [AbsoluteAction("left_"), AbsoluteAction("right_")])
+    pot = TwoArmTask(**POT, conventions=("left-right",))
+    with pytest.raises(ValueError, match="unknown action convention 'left-right'"):
+        RobosuiteEnv(pot)
+    register_convention(own)
+    with pytest.raises(
+        ValueError, match="'left-right' is for the hands 'left_', 'right_', the task has the hands 'robot0_'"
+    ):
+        RobosuiteEnv(pot)
+    assert TASKS["two-arm-lift"].expert("left-right")._each == own.hands
+    register_convention(Wheels())
+    with pytest.raises(ValueError, match="'wheels' is not for robosuite's arms: it lacks hands, controller_options, to_rob"):
+        TASKS["lift"].expert("wheels")

@@ -198,6 +198,11 @@ def test_errors_name_wrong_settings():
             gymnasium.make("paradp/Lift-v0", task=task, disturbance="push")
 
 
+def test_two_arms_are_not_disturbed():
+    pot = TASKS["two-arm-lift"].task
+    assert replace(pot, area=TASKS["lift"].task.area).disturbances == ()
+
+
 def assert_stays(path: np.ndarray, task: str, slack: float) -> None:
     low, high = np.array(TASKS[task].task.area)
     assert (path[:, :2] > low - slack).all() and (path[:, :2] < high + slack).all()

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from paradp.envs import TASKS, ActionNoise
+from paradp.envs.experts.waypoints import HAND_DOWN, Scene
+from paradp.envs.tasks.lift import LiftExpert
 
 SEEDS = range(500, 504)
 
@@ -70,6 +72,15 @@ def test_action_noise_moves_the_robot_but_not_the_label():
 
 def test_an_expert_recovers_from_pushes():
     assert sum(drive("lift", "absolute", s, ActionNoise(noise=0.1, push_chance=0.1))[0] for s in SEEDS) >= 3
+
+
+def test_an_expert_that_sees_a_single_scene_is_told_what_to_return():
+    class Older(LiftExpert):
+        def see(self, observation):
+            return Scene(np.zeros(3), HAND_DOWN, 0.08, {})
+
+    with pytest.raises(TypeError, match=r"Older\.see returned one scene: it must return a list with the scene of each hand"):
+        Older().act({})
 
 
 def test_two_arms_recover_from_pushes_too():

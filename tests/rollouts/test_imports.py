@@ -491,6 +491,19 @@ def test_existing_outputs_are_not_overwritten_and_left_over_ones_are(tmp_path):
     shutil.rmtree(out)
 
 
+def test_recordings_of_two_arms_are_refused(write, tmp_path):
+    def of_two_arms(data):
+        two = {**KWARGS, "robots": ["Panda", "Panda"]}
+        data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_name": "TwoArmLift", "env_kwargs": two})
+        for demo in data.values():
+            actions = demo["actions"][:]
+            del demo["actions"]
+            demo["actions"] = np.hstack([actions, actions])
+
+    with pytest.raises(ValueError, match=r"recordings of two arms cannot be imported \(task 'two-arm-lift'\)"):
+        import_file(read_file(write(of_two_arms)), tmp_path / "pot.zarr")
+
+
 def test_recordings_of_another_task_are_refused(write, tmp_path):
     def of_a_door(data):
         data.attrs["env_args"] = json.dumps({**ENV_ARGS, "env_name": "Door"})

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 
 import numpy as np
@@ -42,8 +43,9 @@ class Read:
         return {step: np.asarray(Image.open(io.BytesIO(bytes(value[0])))) for step, value in found if value is not None}
 
     def points(self, entity: str) -> dict[int, np.ndarray]:
+        """Step → strips."""
         [name] = [name for name in self.columns if name.startswith(f"/{entity}:LineStrip")]
-        return {step: np.array(value[0]) for step, value in zip(self.steps, self.columns[name], strict=True) if value}
+        return {step: np.array(value) for step, value in zip(self.steps, self.columns[name], strict=True) if value}
 
 
 def replan(rounds: int, start: float, ago: int = 0) -> Replan:
@@ -76,9 +78,17 @@ def test_all_data_of_a_control_step_are_read_back(tmp_path):
     # The second plan is of the observation of step 1; both are there at the steps that they share.
     assert read.numbers(f"{root}/plan/0/goal/0") == {step: 100 + step for step in range(6)}
     assert read.numbers(f"{root}/plan/1/goal/1") == {1 + step: -200 - step for step in range(6)}
-    assert np.array_equal(read.points(f"{root}/plan/path")[3], replan(9, 200).actions)
+    assert np.array_equal(read.points(f"{root}/plan/path")[3], [replan(9, 200).actions])
     at = dict(zip(read.steps, read.seconds, strict=True))
     assert [at[step].timestamp() for step in range(4)] == pytest.approx([step / 20 for step in range(4)])
+
+
+def test_the_path_of_each_hand_is_recorded(tmp_path):
+    recording = RerunRecording(tmp_path / "r.rrd", 20, {"left": 3, "right": 3}, lambda actions: actions)
+    left, right = np.arange(18.0).reshape(6, 3), -np.arange(18.0).reshape(6, 3)
+    recording.step("0", 0, {}, None, replace(replan(7, 0), actions=np.hstack([left, right])))
+    recording.close()
+    assert np.array_equal(Read(tmp_path / "r.rrd").points("episode_0/plan/path")[0], [left, right])
 
 
 def test_a_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch, caplog):

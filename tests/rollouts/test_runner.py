@@ -13,6 +13,7 @@ from paradp.rollouts import run_episodes
 from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits, make_envs
 from paradp.rollouts.episodes.summary import throughput
 from paradp.rollouts.episodes.video import VideoRecorder
+from paradp.scripts.studies.overhead import measure_overhead
 
 
 @dataclass
@@ -60,6 +61,12 @@ def test_an_episode_does_not_depend_on_its_neighbours(run):
     envs.close()
     among = next(e for e in episodes if e.seed == 43)
     assert [(r.reward, r.success) for r in alone.steps] == [(r.reward, r.success) for r in among.steps]
+
+
+def test_the_overhead_is_measured_with_two_arms_too():
+    """Without a choice, actions are of the task's first convention."""
+    overhead = measure_overhead("two-arm-lift", steps=2, repeats=1)
+    assert overhead.bare > 0 and overhead.looped > 0
 
 
 def test_an_environment_without_an_episode_is_not_stepped():

@@ -173,6 +173,6 @@ def test_a_run_belongs_to_one_checkpoint_including_its_normalisers(tmp_path):
 
 
 def test_demonstrations_can_be_continued_after_a_collection(tmp_path):
-    first = collect("pusht", 1, tmp_path / "d.zarr", "position", seed=0, workers=1)
+    first = collect("pusht", 1, tmp_path / "d.zarr", seed=0, workers=1)
     with another_process(tmp_path / ".d.zarr.lock") as could:
         assert could and len(first) == 1 == len(Demonstrations.open(tmp_path / "d.zarr"))
