@@ -192,8 +192,9 @@ def test_sync_and_async_vector_envs_give_equal_episodes():
     assert all(equal(a, b) for a, b in zip(paths["sync"], paths["async"], strict=True))
 
 
-def test_an_episode_is_truncated_after_400_steps():
-    assert all(gymnasium.spec(env_id).max_episode_steps == 400 for env_id in IDS)
+def test_an_episode_is_truncated_after_400_steps_and_toolhangs_after_700():
+    limits = {env_id: gymnasium.spec(env_id).max_episode_steps for env_id in IDS}
+    assert limits == dict.fromkeys(IDS, 400) | {"paradp/ToolHang-v0": 700}
     env = gymnasium.make("paradp/Lift-v0", action_convention="delta")
     env.reset(seed=0)
     for step in range(400):
