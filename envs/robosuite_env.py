@@ -53,8 +53,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Raises:
         ValueError: the action convention, render mode, disturbance or simulator is unknown, the convention is for other
-            hands, the task's first object cannot
-            be disturbed, or an action is not finite or has an invalid rotation (two rows that are zero or parallel).
+            hands, the task's first object cannot be disturbed, or an action is not finite or has an invalid rotation (two
+            rows that are zero or parallel).
         ClosedEnvironmentError: the environment is used after `close`.
         OSError: the observation has images, and this machine cannot render them; the message gives the reason.
     """
@@ -208,7 +208,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         command = self._to_command(values) if values.shape == self._action_shape else None
         if command is None:
             check_action(self.convention, np.asarray(action))
-            return self.convention.to_robosuite(np.asarray(action))
+            # Conventions of other packages are not compiled; the simulator takes this form only.
+            return np.ascontiguousarray(self.convention.to_robosuite(np.asarray(action)), np.float64)
         return command
 
     def _check_open(self) -> None:

@@ -1,6 +1,6 @@
 """Action conventions are found by name, and one that contradicts itself is refused."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from paradp.envs import (
     find_convention,
     register_convention,
 )
-from paradp.envs.actions import AbsoluteAction
+from paradp.envs.actions import AbsoluteAction, DeltaAction
 from paradp.envs.arms import TWO_ARM_CONVENTIONS, ArmsAction
 from paradp.envs.conventions import check_convention, convention_names, described
 
@@ -166,3 +166,28 @@ def test_a_registered_convention_of_two_arms_is_checked_when_it_is_used():
     register_convention(Wheels())
     with pytest.raises(ValueError, match="'wheels' is not for robosuite's arms: it lacks hands, controller_options, to_rob"):
         TASKS["lift"].expert("wheels")
+
+
+class SinglePrecision(DeltaAction):
+    """A hand's convention of another package: the simulator takes double precision only."""
+
+    name = "single-precision"
+
+    def to_robosuite(self, action):
+        return action.astype(np.float32)
+
+
+def test_a_hand_convention_of_another_package_moves_the_robot():
+    register_convention(SinglePrecision())
+    lift = TASKS["lift"].task
+    envs = [RobosuiteEnv(replace(lift, conventions=("single-precision",))), RobosuiteEnv(lift, "delta")]
+    for env in envs:
+        env.reset(seed=0)
+    action = np.array([0.3, -0.2, 0.1, 0.1, 0.2, -0.3, 1.0], np.float32)
+    for _ in range(3):
+        theirs, ours = (env.step(action)[0] for env in envs)
+        assert all(np.array_equal(theirs[key], ours[key]) for key in ours)
+    with pytest.raises(ValueError, match="the action is not finite"):
+        envs[0].step(np.full(7, np.nan, np.float32))
+    for env in envs:
+        env.close()
