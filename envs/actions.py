@@ -16,7 +16,7 @@ packages are found by `paradp.envs.conventions`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -152,14 +152,14 @@ class BoundedAction:
 
 
 class HandAction(BoundedAction):
-    """Base of the conventions of one hand.
+    """Base class of the conventions of one hand.
 
     Args:
         prefix: the beginning of the hand's names in observations and actions; empty for a robot's only hand.
     """
 
     unit = "m"
-    quantities: Mapping[str, tuple[int, str]]  # of a hand: length and unit
+    quantities: Mapping[str, tuple[int, str]]  # name of a part, without prefix → length and unit
 
     def __init__(self, prefix: str = ""):
         self.prefix = prefix
@@ -169,6 +169,10 @@ class HandAction(BoundedAction):
         if not hasattr(type(self), "units"):
             self.units = {f"{prefix}{name}": unit for name, (_, unit) in self.quantities.items() if unit}
 
+    @property
+    def hands(self) -> tuple[HandConvention, ...]:
+        return (cast(HandConvention, self),)  # which every subclass is
+
 
 class AbsoluteAction(HandAction):
     """Goal poses in the world frame. robosuite neither scales nor clips these, so the box is the workspace itself."""
@@ -177,10 +181,6 @@ class AbsoluteAction(HandAction):
     quantities = {"goal_pos": (3, "m"), "goal_rot6d": (6, ""), "gripper": (1, GRIPPER_UNIT)}
     low = np.concatenate([WORKSPACE_LOW, -np.ones(7, np.float32)])
     high = np.concatenate([WORKSPACE_HIGH, np.ones(7, np.float32)])
-
-    @property
-    def hands(self) -> tuple[HandConvention, ...]:
-        return (self,)
 
     def controller_options(self) -> dict[str, object]:
         return {"input_type": "absolute", "input_ref_frame": "world"}
@@ -221,10 +221,6 @@ class DeltaAction(HandAction):
         "gripper": (1, GRIPPER_UNIT),
     }
     low, high = -np.ones(7, np.float32), np.ones(7, np.float32)
-
-    @property
-    def hands(self) -> tuple[HandConvention, ...]:
-        return (self,)
 
     def controller_options(self) -> dict[str, object]:
         return {"input_type": "delta", "input_ref_frame": "world"}

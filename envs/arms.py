@@ -1,4 +1,4 @@
-"""Action conventions of robots with several arms, made from those of one hand."""
+"""Action conventions for several arms, composed of one convention for each hand."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from paradp.envs.actions import HAND_CONVENTIONS, AbsoluteAction, BoundedAction,
 
 
 class ArmsAction(BoundedAction):
-    """The actions of several arms, one after the other.
+    """The actions of several arms, concatenated.
 
     Args:
-        name: its own.
-        hands: the convention of each arm; all of the same kind, with prefixes of their own.
+        name: the name of this convention.
+        hands: the convention of each arm, all of the same class but with different prefixes.
     """
 
     unit = "m"

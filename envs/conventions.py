@@ -11,7 +11,7 @@ from paradp.envs.actions import ActionConvention, JointVelocityAction, PlaneActi
 from paradp.envs.arms import ROBOT_CONVENTIONS
 from paradp.envs.lookup import find
 
-# Those of paradp.
+# The conventions of paradp.
 ACTION_CONVENTIONS: dict[str, ActionConvention] = {
     **ROBOT_CONVENTIONS,
     PlaneAction.name: PlaneAction(),
@@ -62,10 +62,10 @@ def find_robot_convention(name: str, hands: Sequence[str] | None = None) -> Robo
 
     Args:
         name: its name.
-        hands: the names of the hands that it must command, which are prefixes in observations; `None` for any.
+        hands: prefixes of the hands that it must command; `None` accepts any hands.
 
     Raises:
-        ValueError: as `find_convention`; or the convention is not for robosuite's arms, or is for other hands.
+        ValueError: see `find_convention`; or the convention is not for robosuite's arms, or not for these hands.
     """
     convention = cast(RobotConvention, find_convention(name))
     if lacking := [member for member in _MEMBERS_FOR_ARMS if not hasattr(convention, member)]:

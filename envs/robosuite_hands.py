@@ -1,4 +1,4 @@
-"""The hands of a robosuite environment, in its simulation."""
+"""Finds the hands of a robosuite environment in MuJoCo's arrays."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ class Hand(NamedTuple):
 
 
 def find_hands(env: Any) -> tuple[Hand, ...]:
-    """The hand of each robot of robosuite's environment, in its order."""
+    """Finds the hand of each robot, in robosuite's order."""
     model = env.sim.model
     return tuple(
         Hand(

@@ -1,4 +1,4 @@
-"""How a hand holds a thing, and which pose of the hand brings the held thing somewhere."""
+"""Poses of a hand for taking an object, and for bringing a held object to a goal pose."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,7 @@ from paradp.envs.rotations import wrap_angle
 # The robot's base on the table's edge, in the world (m).
 BASE_XY = np.array([-0.56, 0.0])
 # How far the hand, pointing down, can turn from HAND_DOWN against the arm's direction (rad).
-# `HAND_YAW_RANGE`, beyond which other experts try no grasp, ends 0.4 rad further: with one range, experts would choose
-# other grasps.
+# The other experts' limit, `HAND_YAW_RANGE`, is 0.4 rad wider; a common range would change which grasps they choose.
 TURN_RANGE = (-1.95, 2.2)
 
 

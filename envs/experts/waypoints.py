@@ -34,15 +34,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """An observation as a hand sees it: poses in the world frame (m).
+    """An observation from the side of one hand; poses are in the world frame (m).
 
     Attributes:
         eef_pos: position of the hand.
         eef_rotation: its rotation.
-        opening: of its fingers (m, 0.08 is wide open).
-        objects: by their names.
-        hand: the prefix of its names; empty for a robot's only hand.
-        others: the other hands.
+        opening: distance of its fingers (m, 0.08 is wide open).
+        objects: name → observed object.
+        hand: the hand's prefix in observations; empty for a robot's only hand.
+        others: the scenes of the other hands.
     """
 
     eef_pos: np.ndarray
@@ -244,7 +244,7 @@ class ScriptedExpert(WaypointExpert):
     """Base class of experts for robosuite's arms; subclasses define each hand's script and the observed objects' names.
 
     Args:
-        action_convention: one of the task's, `convention` by default; it says how many hands there are.
+        action_convention: one of the task's, `convention` by default; it determines the number of hands.
         action_noise: noise added to the executed action; none by default.
         variety: how demonstrations differ; `None` for the plain shortest motion.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paradp.envs.actions import CLOSE, OPEN, Goal
+from paradp.envs.experts.holding import point_of
 from paradp.envs.experts.waypoints import HAND_DOWN, HAND_YAW_RANGE, Pose, Scene, Script, ScriptedExpert, Thing
 from paradp.envs.robosuite_task import TwoArmTask
 from paradp.envs.rotations import rotvec_to_matrix, wrap_angle, yaw_matrix
@@ -117,7 +118,7 @@ class TwoArmLiftExpert(ScriptedExpert):
 
 def _handle(pot: Thing, side: float, along: float) -> np.ndarray:
     """A place on the bar of a handle (m)."""
-    return pot.position + pot.rotation @ np.array([along, side * HANDLE_Y, HANDLE_Z])
+    return point_of(pot, np.array([along, side * HANDLE_Y, HANDLE_Z]))
 
 
 def _height(scene: Scene, side: float) -> float:

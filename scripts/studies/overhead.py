@@ -34,10 +34,10 @@ class HoldingController:
     """A controller that takes no time: holds the pose of the first observation.
 
     Args:
-        action_convention: of its actions.
+        action_convention: name of the convention of its actions.
     """
 
-    def __init__(self, action_convention: str = "absolute") -> None:
+    def __init__(self, action_convention: str) -> None:
         self._hold = find_convention(action_convention).hold
         self.reset()
 
@@ -61,11 +61,11 @@ def measure_overhead(task: str, steps: int = 400, repeats: int = 5) -> Overhead:
     Raises:
         ValueError: the task is not one of robosuite's.
     """
-    described = find_task(task).task
-    if not isinstance(described, RobosuiteTask):
+    if not isinstance(find_task(task).task, RobosuiteTask):
         raise ValueError(f"the loop is compared with robosuite's simulator, but {task!r} is not a task of robosuite")
-    holding = HoldingController(described.conventions[0])
-    envs = make_envs(EnvironmentConfig(task), 1)
+    config = EnvironmentConfig(task)
+    holding = HoldingController(config.convention)
+    envs = make_envs(config, 1)
     spare_garbage_collection()
     bare, looped = [], []
     for seed in range(repeats):

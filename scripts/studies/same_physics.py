@@ -115,7 +115,7 @@ class RandomGoals:
 
 
 class _RandomGoals:
-    """The same for one hand."""
+    """Random goals of one hand, see `RandomGoals`."""
 
     def __init__(self, convention: HandConvention):
         self._own, self._delta = convention.prefix, convention.name == "delta"
