@@ -42,11 +42,11 @@ class DistillationConfig(LearningConfig):
     """Settings of the distillation of a diffusion policy.
 
     Attributes:
-        skip: timesteps in one step of the teacher. Small steps follow its trajectory more closely; large ones propagate what
-            is learned near the data to high noise faster.
+        teacher_steps: DDIM steps of the teacher from pure noise to the end of its trajectory, which the student learns. More
+            steps follow the trajectory more closely and take longer.
     """
 
-    skip: int = setting(5, Limits(1, 10_000))
+    teacher_steps: int = setting(8, Limits(1, 10_000))
 
 
 @dataclass(frozen=True)

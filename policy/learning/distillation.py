@@ -24,10 +24,9 @@ from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.schedules.consistency import boundary, jumps
+from paradp.sampler.schedules.consistency import boundary, trajectories
 from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import DDPMSettings
-from paradp.sampler.table import StepTable
 
 # δ of the pseudo-Huber loss, divided by the square root of a sample's size (Song & Dhariwal 2024, §3.3).
 _HUBER = 0.00054
@@ -48,7 +47,7 @@ def distill(
     on_memory: Callable[[int], None] = lambda mebibytes: None,
     device: torch.device | str = "cpu",
 ) -> TrainedPolicy:
-    """Consistency distillation (Song et al. 2023, Algorithm 2) of a diffusion policy.
+    """Distils a diffusion policy into a consistency model (Song et al. 2023).
 
     The student has the teacher's network and starts with its weights, but always predicts the clean sample, because near
     pure noise other predictions are ill-conditioned. If the teacher also predicts the sample, the student starts with the
@@ -66,7 +65,7 @@ def distill(
         OSError: as `train`.
     """
     torch.manual_seed(config.seed)
-    spec = _student_spec(teacher.spec, demonstrations, config.skip)
+    spec = _student_spec(teacher.spec, demonstrations, config.teacher_steps)
     place = own_device(device)
     ranks = join(place)
     config = with_memory(config, demonstrations, out, ranks, on_memory)
@@ -74,23 +73,24 @@ def distill(
     with closing(training):
         training, validation = send_examples(place, training, validation)
         teacher.move(place)
-        objective = ConsistencyObjective(teacher, spec, config.skip)
+        objective = ConsistencyObjective(teacher, spec, config.teacher_steps)
         start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
         lesson = Lesson(start, objective, training, validation, teacher)
         return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 
 
-def _student_spec(teacher: PolicySpec, demonstrations: Dataset, skip: int) -> PolicySpec:
+def _student_spec(teacher: PolicySpec, demonstrations: Dataset, steps: int) -> PolicySpec:
     """Raises:
-    ValueError: the teacher is not a diffusion policy, does not fit the demonstrations, or has fewer timesteps than `skip`.
+    ValueError: the teacher is not a diffusion policy, does not fit the demonstrations, or has fewer timesteps than `steps`.
     """
     schedule = student_schedule(teacher.schedule)
     spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     check_made_for(replace(teacher, schedule=schedule), spec)
     timesteps = schedule["num_train_timesteps"]
-    if skip > timesteps:
-        raise SettingError(f"skip must be at most {timesteps}, the timesteps of the teacher, not {skip}", "skip")
+    if steps > timesteps:
+        message = f"teacher_steps must be at most {timesteps}, the timesteps of the teacher, not {steps}"
+        raise SettingError(message, "teacher_steps")
     return spec
 
 
@@ -115,29 +115,31 @@ def student_schedule(schedule: dict[str, Any]) -> dict[str, Any]:
 
 
 class ConsistencyObjective:
-    """The distance between a network's jump from x_t and its jump from a later point of the same trajectory.
+    """The distance between a network's jump from x_t and the end of the teacher's trajectory from there.
 
-    With f = c_skip x + c_out network(x, t), s = t − skip and x_s one DDIM step of the teacher from x_t,
+    With f = c_skip x + c_out network(x, t) and Φ(x_t) the end of the teacher's DDIM trajectory from x_t,
 
-        loss = E √(‖f(x_t, t) − f⁻(x_s, s)‖² + δ²) − δ,    δ = 0.00054 √D
+        loss = E √(‖f(x_t, t) − Φ(x_t)‖² + δ²) − δ,    δ = 0.00054 √D
 
-    f⁻ is f without a gradient. (Song et al. 2023 use an average of the weights there, which only slows down the propagation
-    from the data to the noise: Song & Dhariwal 2024, §3.2. The saved weights are the average.) If s would be below 0, the
-    teacher steps to the clean sample, which f⁻ leaves unchanged: this anchors all other jumps.
+    Luhman & Luhman (2021) learn Φ from pure noise alone. Consistency distillation (Song et al. 2023) saves steps of the
+    teacher with the target f(x_s, s), x_s one step from x_t. With it, our students forgot the data: they start so close to
+    their own targets that this loss hardly outweighs any common drift of all predictions.
 
     Args:
         teacher: the policy whose trajectories are followed.
         spec: the student's specification.
-        skip: timesteps from t to s.
+        steps: of the teacher from pure noise.
+
+    Raises:
+        ValueError: there are more steps than timesteps of the teacher.
     """
 
-    def __init__(self, teacher: TrainedPolicy, spec: PolicySpec, skip: int):
+    def __init__(self, teacher: TrainedPolicy, spec: PolicySpec, steps: int):
         self._teacher = teacher.network.eval().requires_grad_(False)
         self._observation_normalizer, self._action_normalizer = teacher.observation_normalizer, teacher.action_normalizer
         self._process = Diffusion(teacher.spec.schedule)
         device = self._action_normalizer.offset.device
-        self._jumps: StepTable = jumps(teacher.spec.schedule, skip).to(device, torch.float32)
-        self._skip = skip
+        self._trajectories = [table.to(device, torch.float32) for table in trajectories(teacher.spec.schedule, steps)]
         self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
     def __call__(
@@ -151,15 +153,12 @@ class ConsistencyObjective:
     ) -> Tensor:
         observations, actions = windows.batch(drawn)
         seen = self._observation_normalizer.normalize(observations)
-        condition = network.encode_observation(seen, places)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
             # The teacher uses its own image encoder.
-            taught = self._teacher.encode_observation(seen, places)
-            further, target_timestep = self._follow(noisy, timestep, taught), timestep - self._skip
-            jumped = self._jump(network, further, target_timestep.clamp(min=0), condition)
-            target = torch.where(target_timestep.reshape(-1, 1, 1) < 0, further, jumped)
-        difference = (self._jump(network, noisy, timestep, condition) - target).flatten(1)
+            end = self._follow(noisy, timestep, self._teacher.encode_observation(seen, places))
+        jump = self._jump(network, noisy, timestep, network.encode_observation(seen, places))
+        difference = (jump - end).flatten(1)
         delta = _HUBER * difference.shape[1] ** 0.5
         return ((difference.square().sum(1) + delta**2).sqrt() - delta).mean()
 
@@ -167,11 +166,12 @@ class ConsistencyObjective:
         return draw_batch(self._process, windows, size, generator)
 
     def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """Makes one DDIM step of the teacher."""
-        step = self._jumps.at(timestep)
-        flat = x.flatten(1)
-        clean = step.clean(flat, self._teacher(x, timestep, condition).float().flatten(1))
-        return step.mean(flat, clean, None).reshape(x.shape)
+        """Computes Φ."""
+        for table in self._trajectories:
+            step, flat = table.at(timestep), x.flatten(1)
+            clean = step.clean(flat, self._teacher(x, table.timesteps[timestep], condition).float().flatten(1))
+            x = step.mean(flat, clean, None).reshape(x.shape)
+        return x
 
     def _jump(self, network: nn.Module, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Computes f."""

@@ -1,6 +1,8 @@
 """Step tables of networks that were distilled into a consistency model: they predict the end of the trajectory at once."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
 
 import torch
 from diffusers import DDIMScheduler
@@ -55,19 +57,39 @@ def boundary(scheduler: Scheduler) -> tuple[Tensor, Tensor]:
     return _boundary(settings, torch.arange(settings.num_train_timesteps))
 
 
-def jumps(scheduler: Scheduler, skip: int) -> StepTable:
-    """DDIM's steps from every timestep t of the training to t − skip, or to the clean sample where that is below 0.
+def trajectories(scheduler: Scheduler, steps: int) -> list[StepTable]:
+    """DDIM's steps from every timestep t of the training to the clean sample.
 
-    Row t begins at timestep t. The rows are independent steps, not a trajectory.
+    The trajectory from t visits t and the timesteps below t of a sine grid g of `steps` steps: row t of table j takes it
+    from min(t, g_j) to min(t, g_{j+1}), and the last table takes it to the clean sample. Where both are t, the row changes
+    nothing.
+
+    Raises:
+        ValueError: there are more steps than trained timesteps, or fewer than one.
     """
-    settings = read_settings(DDIMSettings, scheduler)
-    rows = [
-        ddim_table(scheduler, timesteps=(t, t - skip) if t >= skip else (t,)) for t in range(settings.num_train_timesteps)
+    trained = read_settings(DDIMSettings, scheduler).num_train_timesteps
+    visited = ddim_table(scheduler, steps, spacing="sine").timesteps.tolist()
+    return [
+        _stacked([_ddim_step(scheduler, min(t, now), min(t, then)) for t in range(trained)])
+        for now, then in pairwise([*visited, -1])
     ]
-    names = ("timesteps", "alpha_bar", "a", "c", "r", "d", "sigma", "from_state", "from_prediction", "scale")
-    first = {name: torch.stack([getattr(row, name)[0] for row in rows]) for name in names}
+
+
+def _ddim_step(scheduler: Scheduler, now: int, then: int) -> StepTable:
+    """DDIM's step between two timesteps; the second one is below 0 for the clean sample."""
+    if now != then:
+        return ddim_table(scheduler, timesteps=(now, then) if then >= 0 else (now,))
+    row = ddim_table(scheduler, timesteps=(now,))
+    nothing = torch.zeros_like(row.c)
+    return replace(row, a=torch.ones_like(row.a), c=nothing, r=nothing)
+
+
+def _stacked(tables: list[StepTable]) -> StepTable:
+    """The first steps of the tables. The rows are independent steps, not a trajectory."""
+    names = [field.name for field in fields(StepTable) if field.name != "clip"]
+    first = {name: torch.stack([getattr(table, name)[0] for table in tables]) for name in names}
     first["scale"] = torch.cat([first["scale"], first["scale"][-1:]])
-    return StepTable(**first, clip=settings.clip)
+    return StepTable(**first, clip=tables[0].clip)
 
 
 def _boundary(settings: ConsistencySettings, timesteps: Tensor) -> tuple[Tensor, Tensor]:

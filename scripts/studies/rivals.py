@@ -120,7 +120,7 @@ def _setting(task: str, rivals: dict[str, Rival], observations: int, plans: int,
     """The paragraph that describes the policies and the number of samples."""
     return f"""\
 Other ways to plan with few network evaluations, compared with our samplers on {task}: a **distilled** policy
-(consistency distillation, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
+(a consistency model, Song et al. 2023; for policies Prasad et al. 2024), sampled by multistep consistency sampling,
 and a **flow** (rectified flow, trained from the same demonstrations), sampled by Euler's method. {_trained(rivals)}
 
 {plans} chunks by each sampler at each of {observations} observations of the scripted expert's episodes (seeds from

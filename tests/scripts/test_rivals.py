@@ -46,7 +46,7 @@ def test_a_policy_that_cannot_be_distilled_is_refused_in_a_sentence(paradp, trai
     save_checkpoint(dataclasses.replace(trained, spec=flow), tmp_path / "flow", "card")
     for words, sentence in (
         ([str(tmp_path / "flow")], "cannot be distilled: the network was trained by flow matching"),
-        (["square", "--skip", "0"], "--skip must be from 1"),
+        (["square", "--teacher-steps", "0"], "--teacher-steps must be from 1"),
         (["square", "--data", str(tmp_path / "none.zarr")], "none.zarr holds no demonstrations"),
         (["sqare"], "sqare"),
     ):

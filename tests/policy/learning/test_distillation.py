@@ -19,7 +19,8 @@ from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.observations import blank
 from paradp.policy.process import process_of
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
-from paradp.sampler.schedules.consistency import jumps
+from paradp.sampler import NoisePath, SamplerChoice
+from paradp.sampler.schedules.consistency import trajectories
 
 SMALL = UnetConfig(channels=(8, 16))
 CONFIG = DistillationConfig(steps=12, batch_size=16, warmup_steps=2, save_every=4, log_every=4, bf16=False)
@@ -44,55 +45,77 @@ def teacher(demonstrations, tmp_path):
 class ToTheEnd(nn.Module):
     """The exact consistency function of a teacher: takes all of its steps."""
 
-    def __init__(self, teacher, skip):
+    def __init__(self, teacher, steps):
         super().__init__()
         self._teacher = teacher.network
-        self._jumps, self._skip = jumps(teacher.spec.schedule, skip).to(torch.device("cpu"), torch.float32), skip
+        self._tables = [t.to(torch.device("cpu"), torch.float32) for t in trajectories(teacher.spec.schedule, steps)]
 
     def encode_observation(self, observation, places=None):
         return self._teacher.encode_observation(observation, places)
 
     def forward(self, x, t, condition):
-        x, t = x.clone(), t.clone()
-        while (going := t >= 0).any():
-            step, flat = self._jumps.at(t[going]), x[going].flatten(1)
-            clean = step.clean(flat, self._teacher(x[going], t[going], condition[going]).flatten(1))
-            x[going] = step.mean(flat, clean, None).reshape(x[going].shape)
-            t[going] -= self._skip
+        for table in self._tables:
+            step, flat = table.at(t), x.flatten(1)
+            clean = step.clean(flat, self._teacher(x, table.timesteps[t], condition).flatten(1))
+            x = step.mean(flat, clean, None).reshape(x.shape)
         return x
 
 
-@pytest.mark.parametrize("skip", [7, 30])
-def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, skip):
+def plans(policy, steps, demonstrations):
+    """Plans from the same noise for every window, by the sampler of the policy's kind."""
+    windows, _ = cut_windows(demonstrations, policy.spec.horizons, 2)
+    sampler = "consistency-1" if policy.spec.process == "consistency" else f"ddim-{steps}:spacing=sine"
+    solver = SamplerChoice.parse(sampler).build(policy.spec.schedule)
+    observations, _ = windows.batch(torch.arange(len(windows)))
+    condition = policy.network.encode_observation(policy.observation_normalizer.normalize(observations))
+    path = NoisePath.draw([torch.Generator().manual_seed(i) for i in range(len(windows))], solver.table.steps, windows.chunk)
+    with torch.no_grad():
+        return solver.solve(policy.network, condition, path).sample
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, steps):
     """The loss is 0 only for the teacher's own trajectories."""
     spec = dataclasses.replace(teacher.spec, schedule=student_schedule(teacher.spec.schedule))
-    objective = ConsistencyObjective(teacher, spec, skip)
+    objective = ConsistencyObjective(teacher, spec, steps)
     windows, _ = cut_windows(demonstrations, spec.horizons, 2)
-    exact = ToTheEnd(teacher, skip)
-    late = ToTheEnd(teacher, skip)
+    exact = ToTheEnd(teacher, steps)
+    late = ToTheEnd(teacher, steps)
     late.forward = lambda x, t, condition: exact(x, t, condition) + 0.05 * (t > 50).reshape(-1, 1, 1)
-    # A student leaves what has timestep 0 as it is, where the teacher would take one step more: from there and from `skip`,
-    # whose step ends there, the two differ.
-    timestep = torch.tensor([t for t in range(100) if t not in (0, skip)])
+    # A student leaves what has timestep 0 as it is, where the teacher would take one step more.
+    timestep = torch.arange(1, 100)
     index = torch.arange(len(timestep)) % len(windows)
     noise = torch.randn(len(timestep), *windows.chunk, generator=torch.Generator().manual_seed(0))
     loss, later = (float(objective(network, windows, index, timestep, noise)) for network in (exact, late))
     assert loss < 1e-3 and later > 0.01
 
 
-def test_distilling_learns_and_its_student_is_a_normal_checkpoint(demonstrations, tmp_path):
-    # From one that predicts the noise the student must first learn what its outputs mean.
-    teacher = train(demonstrations, TRAINING, tmp_path / "teacher", ignore)
-    losses = []
+def test_a_student_jumps_closer_to_the_end_than_its_teacher_and_is_a_normal_checkpoint(demonstrations, tmp_path):
+    """It neither stays where it starts nor forgets the data."""
+    taught = dataclasses.replace(TRAINING, steps=150, learning_rate=3e-3, process=DiffusionConfig("sample"))
+    teacher = train(demonstrations, taught, tmp_path / "teacher", ignore)
     config = dataclasses.replace(CONFIG, steps=150, batch_size=32, learning_rate=3e-3)
     before = [p.clone() for p in teacher.network.parameters()]
-    student = distill(teacher, demonstrations, config, tmp_path / "run", keep, lambda step, loss: losses.append(loss))
-    assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
+    student = distill(teacher, demonstrations, config, tmp_path / "run", keep)
+    ends, first, jumps = (
+        plans(policy, steps, demonstrations) for policy, steps in ((teacher, 8), (teacher, 1), (student, 1))
+    )
+    assert (jumps - ends).square().mean() < 0.5 * (first - ends).square().mean()
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.network.parameters(), strict=True))
     assert student.spec.process == "consistency" and teacher.spec.process == "diffusion"
     assert load_trained(tmp_path / "run/checkpoint").spec == student.spec
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 150
+
+
+def test_a_teacher_that_predicts_the_noise_can_be_distilled(demonstrations, tmp_path):
+    """Its student must first learn what its outputs mean."""
+    taught = dataclasses.replace(TRAINING, steps=150, learning_rate=3e-3)
+    teacher = train(demonstrations, taught, tmp_path / "teacher", ignore)
+    losses = []
+    config = dataclasses.replace(CONFIG, steps=150, batch_size=32, learning_rate=3e-3)
+    distill(teacher, demonstrations, config, tmp_path / "run", ignore, lambda step, loss: losses.append(loss))
+    assert sum(losses[-20:]) / 20 < 0.7 * losses[0]
 
 
 def test_a_killed_distillation_gives_the_same_result_as_an_uninterrupted_one(demonstrations, teacher, tmp_path):
@@ -108,8 +131,8 @@ def test_a_killed_distillation_gives_the_same_result_as_an_uninterrupted_one(dem
         distill(teacher, demonstrations, CONFIG, tmp_path / "killed", ignore, kill)
     resumed = distill(teacher, demonstrations, CONFIG, tmp_path / "killed", ignore)
     assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True))
-    with pytest.raises(ValueError, match=r"another configuration or other data \(skip: 5 there, 9 here\)"):
-        distill(teacher, demonstrations, dataclasses.replace(CONFIG, skip=9), tmp_path / "whole", ignore)
+    with pytest.raises(ValueError, match=r"another configuration or other data \(teacher_steps: 8 there, 9 here\)"):
+        distill(teacher, demonstrations, dataclasses.replace(CONFIG, teacher_steps=9), tmp_path / "whole", ignore)
     other = dataclasses.replace(teacher, network=whole.network)
     with pytest.raises(ValueError, match=r"another configuration or other data \(init: "):
         distill(other, demonstrations, CONFIG, tmp_path / "whole", ignore)
@@ -123,10 +146,10 @@ def test_what_cannot_be_distilled_is_refused(demonstrations, teacher, tmp_path):
     for policy, message in ((student, "the network was distilled"), (flow, "the network was trained by flow matching")):
         with pytest.raises(ValueError, match=message):
             distill(policy, demonstrations, CONFIG, tmp_path / "again", ignore)
-    with pytest.raises(ValueError, match="skip must be at most 100"):
-        distill(teacher, demonstrations, dataclasses.replace(CONFIG, skip=101), tmp_path / "again", ignore)
-    with pytest.raises(ValueError, match="skip must be from 1"):
-        dataclasses.replace(CONFIG, skip=0)
+    with pytest.raises(ValueError, match="teacher_steps must be at most 100"):
+        distill(teacher, demonstrations, dataclasses.replace(CONFIG, teacher_steps=101), tmp_path / "again", ignore)
+    with pytest.raises(ValueError, match="teacher_steps must be from 1"):
+        dataclasses.replace(CONFIG, teacher_steps=0)
     assert not (tmp_path / "again").exists()
 
 
