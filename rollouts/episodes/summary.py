@@ -20,10 +20,19 @@ from paradp.sampler import SamplerChoice, Solver
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of a plan, and of a control step (which includes a plan once in Ta steps)."""
+    """Latencies in milliseconds.
+
+    Attributes:
+        replan: of a plan.
+        step: of a control step, which includes a plan once in Ta steps.
+        encode, denoise: of these stages of a plan (`PlanTiming`); `None` in files of older versions. Images are encoded in
+            the first one.
+    """
 
     replan: Quantiles
     step: Quantiles
+    encode: Quantiles | None = None
+    denoise: Quantiles | None = None
 
 
 @dataclass(frozen=True)
@@ -178,10 +187,12 @@ def latency(episodes: Sequence[Episode]) -> Latency:
     Raises:
         ValueError: the episodes contain no plan.
     """
-    steps = [step for episode in episodes for step in episode.steps]
+    timings = [plan.timing for plan in _plans(episodes)]
     return Latency(
-        replan=Quantiles.of_seconds([plan.timing.seconds for plan in _plans(episodes)]),
-        step=Quantiles.of_seconds([s.seconds for s in steps]),
+        replan=Quantiles.of_seconds([timing.seconds for timing in timings]),
+        step=Quantiles.of_seconds([step.seconds for episode in episodes for step in episode.steps]),
+        encode=Quantiles.of_seconds([timing.encode for timing in timings]),
+        denoise=Quantiles.of_seconds([timing.denoise for timing in timings]),
     )
 
 

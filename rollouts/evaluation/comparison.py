@@ -11,7 +11,7 @@ import pandas as pd
 
 from paradp.policy.files.tables import read_table
 from paradp.policy.wording import counted
-from paradp.rollouts.episodes.summary import Summary
+from paradp.rollouts.episodes.summary import Latency, Summary
 from paradp.rollouts.statistics import (
     Estimate,
     PairedLoss,
@@ -80,6 +80,7 @@ class ComparedRun:
             "reward (95 %)": interval(s.reward),
             "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
+            "of it, encoding / denoising: p50 ms": _stages(alone),
             f"plan, up to {together}: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
@@ -218,6 +219,13 @@ def _against(run: ComparedRun, other: ComparedRun | None) -> ComparedRun:
         return run
     loss = paired_loss(_by_seed(other.episodes), _by_seed(run.episodes))
     return replace(run, against=other.label, loss=loss, differences=_differences(other.episodes, run.episodes))
+
+
+def _stages(latency: Latency) -> str:
+    """The medians of a plan's stages; empty for files of older versions, which do not contain them."""
+    if latency.encode is None or latency.denoise is None:
+        return ""
+    return f"{latency.encode.p50:.1f} / {latency.denoise.p50:.1f}"
 
 
 def _flat(nested: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,21 @@ def test_every_cell_has_the_same_seeds_and_is_compared_with_the_first(finished):
     assert episodes.groupby("cell")["seed"].apply(list).tolist() == [[500, 501, 502]] * 4
 
 
+def test_runs_of_versions_that_did_not_measure_the_stages_are_compared(finished, tmp_path):
+    out, comparison, _ = finished
+    row = "of it, encoding / denoising: p50 ms"
+    assert all(run.measurements()[row].count(" / ") == 1 for run in comparison.runs)
+    cell = next(path.parent for path in out.glob("cells/*/summary.json"))
+    shutil.copytree(cell, tmp_path / "old")
+    path = tmp_path / "old/summary.json"
+    told = json.loads(path.read_text())
+    for latency in (told["latency_ms"], told["latency_ms_batch1"]):
+        del latency["encode"], latency["denoise"]
+    path.write_text(json.dumps(told))
+    [run] = compare({"old": tmp_path / "old"}).runs
+    assert run.measurements()[row] == ""
+
+
 def test_with_a_clock_that_does_not_stop_the_robot_waits(finished):
     _, comparison, _ = finished
     ideal, late = comparison.runs[:2]
