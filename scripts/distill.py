@@ -53,8 +53,8 @@ def distill(
     The student is a checkpoint in OUT/checkpoint, which is updated during distillation. Only the samplers consistency-N
     work with it. The same command continues an interrupted run.
 
-        paradp distill square --data demos/square.zarr --steps 20000 \\
-            --out runs/distilled
+        paradp distill square --data demos/square.zarr --steps 3000 \\
+            --learning-rate 5e-4 --out runs/distilled
         paradp rollout square --checkpoint runs/distilled/checkpoint \\
             --sampler consistency-2
 

@@ -42,8 +42,8 @@ class DistillationConfig(LearningConfig):
     """Settings of the distillation of a diffusion policy.
 
     Attributes:
-        teacher_steps: DDIM steps of the teacher from pure noise to the end of its trajectory, which the student learns. More
-            steps follow the trajectory more closely and take longer.
+        teacher_steps: DDIM steps in which the teacher goes from pure noise to the end that the student learns. More steps
+            are more accurate and slower.
     """
 
     teacher_steps: int = setting(8, Limits(1, 10_000))

@@ -1,7 +1,7 @@
 """Distils a diffusion policy into a consistency model, which jumps to the end of a trajectory in one evaluation."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +24,10 @@ from paradp.policy.learning.training import check_made_for, spec_for
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
-from paradp.sampler.schedules.consistency import boundary, trajectories
+from paradp.sampler.schedules.consistency import boundary
 from paradp.sampler.schedules.reading import read_settings
 from paradp.sampler.schedules.settings import DDPMSettings
+from paradp.sampler.schedules.trajectories import ddim_trajectories, follow
 
 # δ of the pseudo-Huber loss, divided by the square root of a sample's size (Song & Dhariwal 2024, §3.3).
 _HUBER = 0.00054
@@ -79,17 +80,18 @@ def distill(
         return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 
 
-def _student_spec(teacher: PolicySpec, demonstrations: Dataset, steps: int) -> PolicySpec:
+def _student_spec(teacher: PolicySpec, demonstrations: Dataset, teacher_steps: int) -> PolicySpec:
     """Raises:
-    ValueError: the teacher is not a diffusion policy, does not fit the demonstrations, or has fewer timesteps than `steps`.
+    ValueError: the teacher is not a diffusion policy, does not fit the demonstrations, or has fewer timesteps than
+        `teacher_steps`.
     """
     schedule = student_schedule(teacher.schedule)
     spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     check_made_for(replace(teacher, schedule=schedule), spec)
     timesteps = schedule["num_train_timesteps"]
-    if steps > timesteps:
-        message = f"teacher_steps must be at most {timesteps}, the timesteps of the teacher, not {steps}"
+    if teacher_steps > timesteps:
+        message = f"teacher_steps must be at most {timesteps}, the timesteps of the teacher, not {teacher_steps}"
         raise SettingError(message, "teacher_steps")
     return spec
 
@@ -121,25 +123,25 @@ class ConsistencyObjective:
 
         loss = E √(‖f(x_t, t) − Φ(x_t)‖² + δ²) − δ,    δ = 0.00054 √D
 
-    Luhman & Luhman (2021) learn Φ from pure noise alone. Consistency distillation (Song et al. 2023) saves steps of the
-    teacher with the target f(x_s, s), x_s one step from x_t. With it, our students forgot the data: they start so close to
-    their own targets that this loss hardly outweighs any common drift of all predictions.
+    Luhman & Luhman (2021) do the same, only from pure noise. At t = 0, where f(x, 0) = x, the loss is a small constant.
 
     Args:
         teacher: the policy whose trajectories are followed.
         spec: the student's specification.
-        steps: of the teacher from pure noise.
+        teacher_steps: DDIM steps of the teacher from pure noise to the end.
 
     Raises:
         ValueError: there are more steps than timesteps of the teacher.
     """
 
-    def __init__(self, teacher: TrainedPolicy, spec: PolicySpec, steps: int):
+    def __init__(self, teacher: TrainedPolicy, spec: PolicySpec, teacher_steps: int):
         self._teacher = teacher.network.eval().requires_grad_(False)
         self._observation_normalizer, self._action_normalizer = teacher.observation_normalizer, teacher.action_normalizer
         self._process = Diffusion(teacher.spec.schedule)
         device = self._action_normalizer.offset.device
-        self._trajectories = [table.to(device, torch.float32) for table in trajectories(teacher.spec.schedule, steps)]
+        tables = ddim_trajectories(teacher.spec.schedule, teacher_steps)
+        self._trajectories = [table.to(device, torch.float32) for table in tables]
+        self._predicts = teacher.spec.schedule.get("prediction_type", "epsilon")
         self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
     def __call__(
@@ -156,7 +158,7 @@ class ConsistencyObjective:
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
         with torch.no_grad():
             # The teacher uses its own image encoder.
-            end = self._follow(noisy, timestep, self._teacher.encode_observation(seen, places))
+            end = self._end(noisy, timestep, self._teacher.encode_observation(seen, places))
         jump = self._jump(network, noisy, timestep, network.encode_observation(seen, places))
         difference = (jump - end).flatten(1)
         delta = _HUBER * difference.shape[1] ** 0.5
@@ -165,13 +167,12 @@ class ConsistencyObjective:
     def draw(self, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)
 
-    def _follow(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+    def _end(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Computes Φ."""
-        for table in self._trajectories:
-            step, flat = table.at(timestep), x.flatten(1)
-            clean = step.clean(flat, self._teacher(x, table.timesteps[timestep], condition).float().flatten(1))
-            x = step.mean(flat, clean, None).reshape(x.shape)
-        return x
+        # Other predictions are divided by nearly 0 close to pure noise, which multiplies bfloat16's rounding.
+        safe = self._predicts == "sample"
+        with nullcontext() if safe else torch.autocast(x.device.type, enabled=False):
+            return follow(self._trajectories, self._teacher, x, timestep, condition.float())
 
     def _jump(self, network: nn.Module, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Computes f."""

@@ -25,8 +25,8 @@ class Latency:
     Attributes:
         replan: of a plan.
         step: of a control step, which includes a plan once in Ta steps.
-        encode, denoise: of these stages of a plan (`PlanTiming`); `None` in files of older versions. Images are encoded in
-            the first one.
+        encode, denoise: of these stages of a plan. The first one draws the noise and encodes the observation, images as
+            well. `None` where an older version made the run, which did not measure them.
     """
 
     replan: Quantiles
@@ -188,11 +188,12 @@ def latency(episodes: Sequence[Episode]) -> Latency:
         ValueError: the episodes contain no plan.
     """
     timings = [plan.timing for plan in _plans(episodes)]
+    measured = all(any(timing.stages.values()) for timing in timings)
     return Latency(
         replan=Quantiles.of_seconds([timing.seconds for timing in timings]),
         step=Quantiles.of_seconds([step.seconds for episode in episodes for step in episode.steps]),
-        encode=Quantiles.of_seconds([timing.encode for timing in timings]),
-        denoise=Quantiles.of_seconds([timing.denoise for timing in timings]),
+        encode=Quantiles.of_seconds([timing.encode for timing in timings]) if measured else None,
+        denoise=Quantiles.of_seconds([timing.denoise for timing in timings]) if measured else None,
     )
 
 

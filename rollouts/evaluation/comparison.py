@@ -80,7 +80,7 @@ class ComparedRun:
             "reward (95 %)": interval(s.reward),
             "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
-            "of it, encoding / denoising: p50 ms": _stages(alone),
+            "encoding / denoising, 1 environment: p50 ms": _stages(alone),
             f"plan, up to {together}: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",
             "control step, 1 environment: mean / p99 ms": f"{alone.step.mean:.1f} / {alone.step.p99:.0f}",
             "rounds a plan": f"{s.solver.rounds_mean:.1f}",
@@ -229,7 +229,8 @@ def _stages(latency: Latency) -> str:
 
 
 def _flat(nested: dict[str, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in pd.json_normalize(nested, sep="_").iloc[0].items()}
+    values = pd.json_normalize(nested, sep="_").iloc[0].items()
+    return {str(name): value for name, value in values if value is not None}
 
 
 def _by_seed(episodes: pd.DataFrame) -> dict[int, bool]:

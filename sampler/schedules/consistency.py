@@ -1,8 +1,6 @@
 """Step tables of networks that were distilled into a consistency model: they predict the end of the trajectory at once."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from itertools import pairwise
 
 import torch
 from diffusers import DDIMScheduler
@@ -10,10 +8,10 @@ from torch import Tensor
 
 from paradp.sampler.schedules.assembly import assembled, following
 from paradp.sampler.schedules.described import Described, Scheduler
-from paradp.sampler.schedules.diffusion import clean_sample_coefficients, ddim_table
+from paradp.sampler.schedules.diffusion import clean_sample_coefficients
 from paradp.sampler.schedules.grids import grid
 from paradp.sampler.schedules.reading import read_settings
-from paradp.sampler.schedules.settings import ConsistencySettings, DDIMSettings
+from paradp.sampler.schedules.settings import ConsistencySettings
 from paradp.sampler.table import StepTable
 
 # Luo et al.'s σ_data.
@@ -55,41 +53,6 @@ def boundary(scheduler: Scheduler) -> tuple[Tensor, Tensor]:
     """c_skip and c_out at all timesteps of the training, `[N]` each. At t = 0 they are 1 and 0, so that f(x, 0) = x."""
     settings = read_settings(ConsistencySettings, scheduler)
     return _boundary(settings, torch.arange(settings.num_train_timesteps))
-
-
-def trajectories(scheduler: Scheduler, steps: int) -> list[StepTable]:
-    """DDIM's steps from every timestep t of the training to the clean sample.
-
-    The trajectory from t visits t and the timesteps below t of a sine grid g of `steps` steps: row t of table j takes it
-    from min(t, g_j) to min(t, g_{j+1}), and the last table takes it to the clean sample. Where both are t, the row changes
-    nothing.
-
-    Raises:
-        ValueError: there are more steps than trained timesteps, or fewer than one.
-    """
-    trained = read_settings(DDIMSettings, scheduler).num_train_timesteps
-    visited = ddim_table(scheduler, steps, spacing="sine").timesteps.tolist()
-    return [
-        _stacked([_ddim_step(scheduler, min(t, now), min(t, then)) for t in range(trained)])
-        for now, then in pairwise([*visited, -1])
-    ]
-
-
-def _ddim_step(scheduler: Scheduler, now: int, then: int) -> StepTable:
-    """DDIM's step between two timesteps; the second one is below 0 for the clean sample."""
-    if now != then:
-        return ddim_table(scheduler, timesteps=(now, then) if then >= 0 else (now,))
-    row = ddim_table(scheduler, timesteps=(now,))
-    nothing = torch.zeros_like(row.c)
-    return replace(row, a=torch.ones_like(row.a), c=nothing, r=nothing)
-
-
-def _stacked(tables: list[StepTable]) -> StepTable:
-    """The first steps of the tables. The rows are independent steps, not a trajectory."""
-    names = [field.name for field in fields(StepTable) if field.name != "clip"]
-    first = {name: torch.stack([getattr(table, name)[0] for table in tables]) for name in names}
-    first["scale"] = torch.cat([first["scale"], first["scale"][-1:]])
-    return StepTable(**first, clip=tables[0].clip)
 
 
 def _boundary(settings: ConsistencySettings, timesteps: Tensor) -> tuple[Tensor, Tensor]:

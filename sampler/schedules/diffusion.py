@@ -69,7 +69,13 @@ def ddim_table(
     settings = read_settings(DDIMSettings, scheduler, **_spaced(spacing))
     theirs = settings.build(DDIMScheduler, set_alpha_to_one=settings.set_alpha_to_one)
     visited, bar = grid(settings, theirs, steps, timesteps)
-    after = following(bar, float(theirs.final_alpha_cumprod))
+    return ddim_steps(settings, visited, bar, following(bar, float(theirs.final_alpha_cumprod)), eta, clipped_epsilon)
+
+
+def ddim_steps(
+    settings: DDIMSettings, timesteps: Tensor, bar: Tensor, after: Tensor, eta: float = 0.0, clipped_epsilon: bool = False
+) -> StepTable:
+    """DDIM's steps from ᾱ to ᾱ', `[T]` each, with the options of `ddim_table`; they need not form a trajectory."""
     sigma = eta * posterior_deviation(bar, after)
     a = ((1 - after - sigma**2) / (1 - bar)).sqrt()
     clip = settings.clip
@@ -77,7 +83,7 @@ def ddim_table(
     kept = clip is not None and not clipped_epsilon
     return _table(
         settings,
-        visited,
+        timesteps,
         bar,
         a=a,
         c=after.sqrt() if kept else after.sqrt() + direction,

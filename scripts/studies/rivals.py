@@ -34,6 +34,8 @@ SAMPLERS = {
         "ddpm-25",
         "speculative-ddpm-25:window=8",
         "speculative-ddpm:window=8",
+        "sde-dpm-solver-6:eta=4:spacing=sine",
+        "sde-dpm-solver-8:spacing=sine",
         "ddim-5",
         "ddim-10",
         "dpm-solver-15",
@@ -236,9 +238,14 @@ def draw(path: Path) -> Figure:
             found, i = estimate(row[column]), policies.index(row["policy"])
             axis.plot([float(row["rounds"])] * 2, found.ci95, color=COLOURS[i], lw=1.5, alpha=0.6)
             axis.plot(float(row["rounds"]), found.mean, _marker(row["sampler"]), color=COLOURS[i], ms=6)
-            label = row["sampler"].removeprefix("speculative-").removeprefix("para-").partition(":")[0]
-            axis.annotate(label, (float(row["rounds"]), found.mean), (4, 4), textcoords="offset points", fontsize=6.5)
-        axis.set(xscale="log", xlabel="rounds a plan", title=title, ylabel=column.partition(" ")[0])
+            # Parallel forms lie left of their sequential ones, and have nearly the same distribution.
+            if _marker(row["sampler"]) == "o" or row["sampler"].startswith("speculative-ddpm:"):
+                label, below = row["sampler"].partition(":")[0], policies.index(row["policy"]) == 2
+                place = {"xytext": (4, -9 if below else 4), "textcoords": "offset points", "fontsize": 6.5}
+                axis.annotate(label, (float(row["rounds"]), found.mean), **place)
+        axis.set(xscale="log", xlabel="rounds a plan", title=title, ylabel=column.partition(" ")[0], xlim=(0.8, 400))
+        axis.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+        axis.minorticks_off()
     handles = [Line2D([], [], color=COLOURS[i], marker="o", ls="", label=name) for i, name in enumerate(policies)]
     handles += [
         Line2D([], [], color="0.4", marker=marker, ls="", label=label)

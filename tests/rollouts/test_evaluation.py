@@ -76,7 +76,7 @@ def test_every_cell_has_the_same_seeds_and_is_compared_with_the_first(finished):
 
 def test_runs_of_versions_that_did_not_measure_the_stages_are_compared(finished, tmp_path):
     out, comparison, _ = finished
-    row = "of it, encoding / denoising: p50 ms"
+    row = "encoding / denoising, 1 environment: p50 ms"
     assert all(run.measurements()[row].count(" / ") == 1 for run in comparison.runs)
     cell = next(path.parent for path in out.glob("cells/*/summary.json"))
     shutil.copytree(cell, tmp_path / "old")
@@ -87,6 +87,7 @@ def test_runs_of_versions_that_did_not_measure_the_stages_are_compared(finished,
     path.write_text(json.dumps(told))
     [run] = compare({"old": tmp_path / "old"}).runs
     assert run.measurements()[row] == ""
+    assert run.row().keys() < comparison.runs[0].row().keys()
 
 
 def test_with_a_clock_that_does_not_stop_the_robot_waits(finished):

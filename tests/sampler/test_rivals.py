@@ -12,7 +12,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler
 
 from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, step_table
 from paradp.sampler.rounds.backends import only
-from paradp.sampler.schedules.consistency import boundary, trajectories
+from paradp.sampler.schedules.consistency import boundary
+from paradp.sampler.schedules.trajectories import ddim_trajectories, follow
 
 DISTILLED = {"_class_name": "LCMScheduler", "num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2"}
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 100}
@@ -278,21 +279,18 @@ def test_speculative_sampling_of_a_distilled_network_has_the_distribution_of_its
     assert (difference > 0.05).double().mean() < 0.03
 
 
+@pytest.mark.parametrize("to_one", [True, False])
 @pytest.mark.parametrize("clip", [True, False])
-def test_trajectories_equal_ddim_from_each_timestep(clip):
-    config = {**DISTILLED, "_class_name": "DDPMScheduler", "clip_sample": clip, "prediction_type": "epsilon"}
-    tables = trajectories(config, 6)
+def test_trajectories_equal_ddim_from_each_timestep(clip, to_one):
+    config = {**DISTILLED, "_class_name": "DDIMScheduler", "clip_sample": clip, "set_alpha_to_one": to_one}
+    tables = ddim_trajectories(config, 6)
     grid = SamplerChoice.parse("ddim-6:spacing=sine").build(config).table.timesteps.tolist()
     for t in (99, 98, grid[1] + 1, grid[1], 40, 7, 1, 0):
         visited = [t, *(at for at in grid if at < t)]
         condition, path = paths(len(visited))
-        x = path.initial
-        for table in tables:
-            step, flat = table.at(torch.tensor([t] * 3)), x.flatten(1)
-            clean = step.clean(flat, network(x, table.timesteps[[t] * 3], condition).flatten(1))
-            x = step.mean(flat, clean, None).reshape(x.shape)
+        ends = follow(tables, network, path.initial, torch.tensor([t] * 3), condition)
         solver = SamplerChoice.parse(f"ddim-{len(visited)}:timesteps={'-'.join(map(str, visited))}").build(config)
-        assert torch.allclose(x, solver.solve(network, condition, path).sample, atol=1e-12), t
+        assert torch.allclose(ends, solver.solve(network, condition, path).sample, atol=1e-12), t
 
 
 def test_a_jump_from_the_data_has_no_effect():

@@ -30,13 +30,17 @@ def test_the_jerk_of_plans_is_their_third_difference(trained, spec):
 
 def test_the_picture_is_drawn_from_the_table(tmp_path):
     row = ["0.0100 (0.0050 to 0.0150)", "0.970 (0.960 to 0.980)", "1.00 (0.90 to 1.10)", "1.00 (0.90 to 1.10)", ""]
-    rows = [["shipped", "`ddpm-25`", "25.0", "25.0", *row], ["distilled", "`speculative-consistency-4`", "3.1", "5.0", *row]]
+    samplers = {"ddpm-25": "shipped", "consistency-4": "distilled", "speculative-consistency-4": "distilled"}
+    rows = [[policy, f"`{sampler}`", "25.0", "25.0", *row] for sampler, policy in samplers.items()]
     header = [*rivals.HEADER, rivals.SUCCESS]
     page = tmp_path / "rivals.md"
     page.write_text("\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows]) + "\n")
     figure = rivals.draw(page)
     assert page.with_suffix(".png").exists()
+    # A parallel form is drawn without a label beside its sequential one.
     assert [text.get_text() for text in figure.axes[0].texts] == ["ddpm-25", "consistency-4"]
+    markers = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() not in (None, "None")]
+    assert markers == ["o", "o", "D"]
 
 
 def test_a_policy_that_cannot_be_distilled_is_refused_in_a_sentence(paradp, trained, tmp_path):

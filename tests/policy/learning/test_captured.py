@@ -54,7 +54,7 @@ def lesson_of(kind, trained, demonstrations, device):
         objective = DenoisingObjective(policy.spec, policy.observation_normalizer, policy.action_normalizer)
         return Lesson(policy, objective, *windows, None)
     student = dataclasses.replace(policy.spec, schedule=student_schedule(policy.spec.schedule))
-    objective = ConsistencyObjective(policy, student, steps=3)
+    objective = ConsistencyObjective(policy, student, teacher_steps=3)
     return Lesson(
         dataclasses.replace(policy, spec=student, network=copy.deepcopy(policy.network)), objective, *windows, policy
     )
