@@ -241,8 +241,8 @@ def draw(path: Path) -> Figure:
             # Parallel forms lie left of their sequential ones, and have nearly the same distribution.
             if _marker(row["sampler"]) == "o" or row["sampler"].startswith("speculative-ddpm:"):
                 label, below = row["sampler"].partition(":")[0], policies.index(row["policy"]) == 2
-                place = {"xytext": (4, -9 if below else 4), "textcoords": "offset points", "fontsize": 6.5}
-                axis.annotate(label, (float(row["rounds"]), found.mean), **place)
+                at, beside = (float(row["rounds"]), found.mean), (4, -9 if below else 4)
+                axis.annotate(label, at, beside, textcoords="offset points", fontsize=6.5)
         axis.set(xscale="log", xlabel="rounds a plan", title=title, ylabel=column.partition(" ")[0], xlim=(0.8, 400))
         axis.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
         axis.minorticks_off()
