@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -227,7 +228,7 @@ def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     rows = Page(path).table(*HEADER)
     policies = list(dict.fromkeys(row["policy"] for row in rows))
-    figure, axes = panels(2, 4.8)
+    figure, axes = panels(2, 6)
     for axis, column, title in zip(
         axes,
         ("energy (95 %)", "covered (95 %)"),
@@ -238,12 +239,11 @@ def draw(path: Path) -> Figure:
             found, i = estimate(row[column]), policies.index(row["policy"])
             axis.plot([float(row["rounds"])] * 2, found.ci95, color=COLOURS[i], lw=1.5, alpha=0.6)
             axis.plot(float(row["rounds"]), found.mean, _marker(row["sampler"]), color=COLOURS[i], ms=6)
-            # Parallel forms lie left of their sequential ones, and have nearly the same distribution.
-            if _marker(row["sampler"]) == "o" or row["sampler"].startswith("speculative-ddpm:"):
-                label, below = row["sampler"].partition(":")[0], policies.index(row["policy"]) == 2
-                at, beside = (float(row["rounds"]), found.mean), (4, -9 if below else 4)
-                axis.annotate(label, at, beside, textcoords="offset points", fontsize=6.5)
+            _name_point(axis, row["sampler"], (float(row["rounds"]), found.mean), below=i == 2)
         axis.set(xscale="log", xlabel="rounds a plan", title=title, ylabel=column.partition(" ")[0], xlim=(0.8, 400))
+        low, high = axis.get_ylim()
+        axis.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))  # room for the labels
+        axis.set_yticks([tick for tick in axis.get_yticks() if 0 <= tick <= 1])
         axis.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
         axis.minorticks_off()
     handles = [Line2D([], [], color=COLOURS[i], marker="o", ls="", label=name) for i, name in enumerate(policies)]
@@ -254,6 +254,22 @@ def draw(path: Path) -> Figure:
     legend_below(figure, columns=6, handles=handles)
     save(figure, path.with_suffix(".png"))
     return figure
+
+
+def _name_point(axis: Axes, sampler: str, point: tuple[float, float], below: bool) -> None:
+    """Writes a sampler's name beside its point; parallel forms lie left of a named one, with nearly its distribution."""
+    if _marker(sampler) != "o" and not sampler.startswith("speculative-ddpm:"):
+        return
+    axis.annotate(
+        sampler.partition(":")[0],
+        point,
+        (3, -4 if below else 4),
+        textcoords="offset points",
+        rotation=-35 if below else 35,
+        rotation_mode="anchor",
+        va="top" if below else "bottom",
+        fontsize=8,
+    )
 
 
 def _marker(sampler: str) -> str:
