@@ -141,7 +141,8 @@ class ConsistencyObjective:
         device = self._action_normalizer.offset.device
         tables = ddim_trajectories(teacher.spec.schedule, teacher_steps)
         self._trajectories = [table.to(device, torch.float32) for table in tables]
-        self._predicts = teacher.spec.schedule.get("prediction_type", "epsilon")
+        # Other predictions are divided by nearly 0 close to pure noise, which multiplies bfloat16's rounding.
+        self._may_round = read_settings(DDPMSettings, teacher.spec.schedule).prediction_type == "sample"
         self._boundary = torch.stack(boundary(spec.schedule)).to(device, torch.float32)
 
     def __call__(
@@ -156,9 +157,10 @@ class ConsistencyObjective:
         observations, actions = windows.batch(drawn)
         seen = self._observation_normalizer.normalize(observations)
         noisy = self._process.noised(self._action_normalizer.normalize(actions), noise, timestep)
-        with torch.no_grad():
+        with torch.no_grad(), nullcontext() if self._may_round else torch.autocast(noisy.device.type, enabled=False):
             # The teacher uses its own image encoder.
-            end = self._end(noisy, timestep, self._teacher.encode_observation(seen, places))
+            taught = self._teacher.encode_observation(seen, places)
+            end = follow(self._trajectories, self._teacher, noisy, timestep, taught)
         jump = self._jump(network, noisy, timestep, network.encode_observation(seen, places))
         difference = (jump - end).flatten(1)
         delta = _HUBER * difference.shape[1] ** 0.5
@@ -166,13 +168,6 @@ class ConsistencyObjective:
 
     def draw(self, windows: TrainingWindows, size: int, generator: torch.Generator) -> Batch:
         return draw_batch(self._process, windows, size, generator)
-
-    def _end(self, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
-        """Computes Φ."""
-        # Other predictions are divided by nearly 0 close to pure noise, which multiplies bfloat16's rounding.
-        safe = self._predicts == "sample"
-        with nullcontext() if safe else torch.autocast(x.device.type, enabled=False):
-            return follow(self._trajectories, self._teacher, x, timestep, condition.float())
 
     def _jump(self, network: nn.Module, x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
         """Computes f."""

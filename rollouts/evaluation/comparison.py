@@ -105,6 +105,8 @@ class ComparedRun:
         """Everything as one row of a table."""
         summary = asdict(self.summary)
         samplers = {name: summary.pop(name) for name in ("sampler", "sampler_batch1")}
+        for name in ("latency_ms", "latency_ms_batch1"):  # without the stages that an older version did not measure
+            summary[name] = {of: quantiles for of, quantiles in summary[name].items() if quantiles is not None}
         loss = {} if self.loss is None else {name: getattr(self.loss, name) for name in ("loss", "upper95", "ci95", "pairs")}
         return {
             "cell": self.label,
@@ -229,8 +231,7 @@ def _stages(latency: Latency) -> str:
 
 
 def _flat(nested: dict[str, Any]) -> dict[str, Any]:
-    values = pd.json_normalize(nested, sep="_").iloc[0].items()
-    return {str(name): value for name, value in values if value is not None}
+    return {str(name): value for name, value in pd.json_normalize(nested, sep="_").iloc[0].items()}
 
 
 def _by_seed(episodes: pd.DataFrame) -> dict[int, bool]:

@@ -16,10 +16,11 @@ from paradp.sampler.table import StepTable
 
 
 def ddim_trajectories(scheduler: Scheduler | Described, steps: int) -> list[StepTable]:
-    """The trajectory from timestep t visits t and the timesteps below t of a sine grid g of `steps` steps.
+    """DDIM's steps from every timestep to the end of the trajectory, one table per step.
 
-    Row t of table j takes it from min(t, g_j) to min(t, g_{j+1}), and the last table takes it to DDIM's end. Where both are
-    t, the row changes nothing, but the network is still evaluated.
+    The trajectory from timestep t visits t and the timesteps below t of a sine grid g of `steps` steps. Row t of table j
+    takes it from min(t, g_j) to min(t, g_{j+1}), and the last table takes it to DDIM's end. Where both are t, the row
+    changes nothing, but the network is still evaluated.
 
     Raises:
         ValueError: there are more steps than trained timesteps, or fewer than one.
@@ -33,8 +34,8 @@ def ddim_trajectories(scheduler: Scheduler | Described, steps: int) -> list[Step
     for now, then in pairwise([*ddim_table(scheduler, steps, spacing="sine").timesteps.tolist(), -1]):
         begins, ends = every.clamp(max=now), every.clamp(max=then)
         step, stays = ddim_steps(settings, begins, bar[begins], bar[ends]), begins == ends
-        still = {name: getattr(step, name).masked_fill(stays, float(name == "a")) for name in ("a", "c", "r")}
-        tables.append(replace(step, **still))
+        a, c, r = step.a.masked_fill(stays, 1), step.c.masked_fill(stays, 0), step.r.masked_fill(stays, 0)
+        tables.append(replace(step, a=a, c=c, r=r))
     return tables
 
 

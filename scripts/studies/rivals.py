@@ -257,7 +257,7 @@ def draw(path: Path) -> Figure:
 
 
 def _name_point(axis: Axes, sampler: str, point: tuple[float, float], below: bool) -> None:
-    """Writes a sampler's name beside its point; parallel forms lie left of a named one, with nearly its distribution."""
+    """Writes a sampler's name beside its point; parallel forms stay unnamed, left of their sequential one."""
     if _marker(sampler) != "o" and not sampler.startswith("speculative-ddpm:"):
         return
     axis.annotate(

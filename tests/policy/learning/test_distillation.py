@@ -87,6 +87,23 @@ def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstration
     assert loss < 1e-3 and later > 0.01
 
 
+def test_a_teacher_of_noise_is_followed_in_full_precision(demonstrations, tmp_path):
+    """At the last timestep its rounding would be multiplied by 2000."""
+    teacher = train(demonstrations, TRAINING, tmp_path / "teacher", ignore)
+    spec = dataclasses.replace(teacher.spec, schedule=student_schedule(teacher.spec.schedule))
+    objective = ConsistencyObjective(teacher, spec, 4)
+    windows, _ = cut_windows(demonstrations, spec.horizons, 2)
+    exact = ToTheEnd(teacher, 4)
+    precise = ToTheEnd(teacher, 4)
+    precise.forward = torch.autocast("cpu", enabled=False)(precise.forward)
+    timestep = torch.full((len(windows),), 99)
+    noise = torch.randn(len(windows), *windows.chunk, generator=torch.Generator().manual_seed(0))
+    batch = windows, torch.arange(len(windows)), timestep, noise
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, rounded = (float(objective(network, *batch)) for network in (precise, exact))
+    assert loss < 1e-3 and rounded > 0.01
+
+
 # From a teacher that predicts the noise the student must first learn what its outputs mean.
 @pytest.mark.parametrize(("prediction", "steps"), [("sample", 150), ("epsilon", 300)])
 def test_a_student_jumps_closer_to_the_end_than_its_teacher_and_is_a_normal_checkpoint(
