@@ -47,7 +47,7 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
     """The words of the lines in blocks that call `paradp` or `make`, and of the calls in running text."""
-    for line in (line for block in blocks(page, "sh", "") for line in block.text.splitlines()):
+    for line in (line for block in blocks(page, "sh", "") for line in joined(block.text).splitlines()):
         words = shlex.split(line, comments=True)
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             words.pop(0)
@@ -55,6 +55,11 @@ def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
             yield words, False
     for call in IN_PROSE.findall(FENCE.sub("", page.read_text())):
         yield call.split(), True
+
+
+def joined(text: str) -> str:
+    """A shell's text with each command in one line: a line that ends in a backslash goes on in the next."""
+    return text.replace("\\\n", " ")
 
 
 def read(words: list[str], in_prose: bool = False) -> None:
