@@ -50,7 +50,8 @@ class Horizons:
         if self.observe < 1 or self.execute < 1:
             raise ValueError(f"horizons must be positive: {self}")
         if self.observe - 1 + self.execute > self.predict:
-            raise ValueError(f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict")
+            said = f"{self} execute steps that are not predicted: observe − 1 + execute must be ≤ predict"
+            raise SettingError(said, "observe", "execute", "predict")
         within("predict", self.predict, 1, MOST_HORIZON)
         within("observe", self.observe, 1, MOST_OBSERVED)
         within("execute", self.execute, 1, MOST_HORIZON)
@@ -66,6 +67,9 @@ class Horizons:
             said = f"execute must be from 1 to {most}, not {execute}: it would execute steps that are not predicted"
             raise SettingError(said, "execute")
         return self if execute is None else replace(self, execute=execute)
+
+
+DEFAULT_HORIZONS = Horizons()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Interface:
     action_high: tuple[float, ...]
     action_convention: str
     control_hz: int
-    horizons: Horizons = field(default=Horizons(), kw_only=True)
+    horizons: Horizons = field(default=DEFAULT_HORIZONS, kw_only=True)
     action_step: tuple[float, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -163,9 +167,7 @@ class PolicySpec(Interface):
             )
         if not all(map(math.isfinite, self.controller.values())):
             raise ValueError(f"the controller's gains must be finite: {self.controller}")
-        if isinstance(self.network, UnetConfig) and self.horizons.predict % self.network.halvings:
-            levels = len(self.network.channels)
-            raise ValueError(f"a U-Net with {levels} levels needs a horizon divisible by {self.network.halvings}")
+        self.network.check_horizon(self.horizons.predict)
         if (name := self.schedule.get("_class_name")) not in _PROCESSES:
             raise ValueError(f"the schedule is a config of {name!r}; policies have one of {', '.join(_PROCESSES)}")
         _check_sizes(self.schedule)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paradp.policy.choices import Scaling
+from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED
 from paradp.policy.learning.optimiser import OptimiserSettings
 from paradp.policy.networks.configs import all_networks
 from paradp.policy.networks.network_config import NetworkConfig
@@ -11,6 +12,7 @@ from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.networks.vision.config import Vision, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, ProcessConfig
 from paradp.policy.settings import Limits, setting
+from paradp.policy.spec import Horizons
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,30 @@ class TrainingConfig(LearningConfig):
         observation_scaling: scaling of observed vectors: `min-max` by their limits in the demonstrations, `mean-std` by mean
             and standard deviation, or `identity` for none. Images are scaled by the range of their type, and actions by
             their limits, to which samples are clipped.
+        observe: control steps whose observations the policy sees.
+        predict: actions in a chunk; the first belongs to the first observed step.
+        execute: actions that are executed before the next chunk. The network does not depend on it: rollouts can use another
+            number.
     """
 
     network: NetworkConfig = setting(UnetConfig(), kinds=all_networks)
     process: ProcessConfig = field(default=DiffusionConfig())
     vision: Vision = setting(VisionConfig(), later=True)
     observation_scaling: Scaling = setting("min-max", later=True)
+    observe: int = setting(Horizons.observe, Limits(1, MOST_OBSERVED), later=True)
+    predict: int = setting(Horizons.predict, Limits(1, MOST_HORIZON), later=True)
+    execute: int = setting(Horizons.execute, Limits(1, MOST_HORIZON), later=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.network.check_horizon(self.horizons.predict)
+
+    @property
+    def horizons(self) -> Horizons:
+        """Raises:
+        SettingError: more steps are executed than predicted.
+        """
+        return Horizons(self.observe, self.predict, self.execute)
 
     def settings(self) -> dict[str, Any]:
         own = {name: value for name, value in super().settings().items() if name not in ("network", "process", "vision")}

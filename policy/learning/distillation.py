@@ -86,7 +86,7 @@ def _student_spec(teacher: PolicySpec, demonstrations: Dataset, teacher_steps: i
         `teacher_steps`.
     """
     schedule = student_schedule(teacher.schedule)
-    spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision)
+    spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision, teacher.horizons)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     check_made_for(replace(teacher, schedule=schedule), spec)
     timesteps = schedule["num_train_timesteps"]

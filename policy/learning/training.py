@@ -29,7 +29,7 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.process import check_ends_in_noise, process_of
-from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
+from paradp.policy.spec import DEFAULT_HORIZONS, DEFAULT_SCHEDULE, Horizons, PolicySpec
 
 
 # Long: three quarters are the arguments and their documentation, which the other trainings refer to.
@@ -74,7 +74,7 @@ def train(
     torch.manual_seed(config.seed)
     check_ends_in_noise(process_of(config.process.schedule))
     vision = config.vision.fitted(observed_features(demonstrations.info.observation))
-    spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision)
+    spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision, config.horizons)
     spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
     place = own_device(device)
     ranks = join(place)
@@ -107,9 +107,10 @@ def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
     """Raises:
     ValueError: a policy to start from does not fit the demonstrations and settings.
     """
-    # The steps of actions depend on the data.
+    # The steps of actions depend on the data, and no weight on the number of executed ones.
+    start = replace(start, action_step=spec.action_step, horizons=replace(start.horizons, execute=spec.horizons.execute))
     sides = "in the policy", "in the demonstrations and settings"
-    if differing := differences(describe(replace(start, action_step=spec.action_step)), describe(spec), sides):
+    if differing := differences(describe(start), describe(spec), sides):
         raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
 
 
@@ -129,8 +130,9 @@ def spec_for(
     network: NetworkConfig,
     schedule: Mapping[str, Any] = DEFAULT_SCHEDULE,
     vision: VisionConfig | None = None,
+    horizons: Horizons = DEFAULT_HORIZONS,
 ) -> PolicySpec:
-    """Makes the specification of a policy for these demonstrations, with the default horizons."""
+    """Makes the specification of a policy for these demonstrations."""
     return PolicySpec(
         task=info.task,
         observation=info.observation,
@@ -143,6 +145,7 @@ def spec_for(
         schedule=dict(schedule),
         network=network,
         vision=vision,
+        horizons=horizons,
     )
 
 

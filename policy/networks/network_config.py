@@ -23,6 +23,13 @@ class NetworkConfig(Settings, ABC):
     def describe(self) -> str:
         """Describes the network in a few words, for model cards."""
 
+    def check_horizon(self, predict: int) -> None:
+        """Checks the number of predicted steps; a subclass that cannot predict every number overrides this.
+
+        Raises:
+            SettingError: the network cannot predict so many steps.
+        """
+
     @abstractmethod
     def build(self, spec: Any) -> Any:
         """Builds the `ConditionalNetwork` for a `PolicySpec`, with random weights.

@@ -49,6 +49,11 @@ class UnetConfig(NetworkConfig):
         """Describes the network in a few words."""
         return f"1-D U-Net, channels {'-'.join(map(str, self.channels))}"
 
+    def check_horizon(self, predict: int) -> None:
+        if predict % self.halvings:
+            said = f"a U-Net with {len(self.channels)} levels needs a horizon divisible by {self.halvings}"
+            raise SettingError(f"{said}, and predict is {predict}", "predict")
+
     def build(self, spec: Any) -> Any:
         return import_module("paradp.policy.networks.unet").build(spec, self)
 

@@ -13,12 +13,13 @@ from paradp.policy.computing import Computing
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import check_same
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
+from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.networks.vision.config import PixelsConfig, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.serving import ServerConfig
-from paradp.policy.settings import Limits, Settings, note_of, option_fields, setting, setting_fields
+from paradp.policy.settings import Limits, note_of, option_fields, setting, setting_fields
 from paradp.policy.spec import Horizons
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
@@ -92,6 +93,7 @@ def typed(arguments: str, flags: type = Flags) -> object:
         ("--beta-schedule linear --beta-end 0.3", {"process": DiffusionConfig("epsilon", "linear", None, 0.3)}),
         ("--steps 7 --network unet --layers None", {"steps": 7}),
         ("--observation-scaling mean-std", {"observation_scaling": "mean-std"}),
+        ("--observe 1 --predict 32 --execute 24", {"observe": 1, "predict": 32, "execute": 24}),
         ("--vision pixels", {"vision": PixelsConfig()}),
         (
             "--backbone resnet34 --stem 16 --crop 84 80 --resize 96 90 --separate False",
@@ -147,7 +149,7 @@ def test_an_option_of_another_part_is_refused(arguments, sentence):
 
 
 @dataclass(frozen=True)
-class MixerConfig(Settings):
+class MixerConfig(NetworkConfig):
     """A third network, known only by its settings.
 
     Attributes:
@@ -159,6 +161,12 @@ class MixerConfig(Settings):
     width: int = setting(32, Limits(1, 99))
     layers: int = 2
     hidden: int = setting(1, option=False)
+
+    def describe(self) -> str:
+        return "a mixer"
+
+    def build(self, spec: object) -> object:
+        raise NotImplementedError
 
 
 Mixing = make_dataclass(

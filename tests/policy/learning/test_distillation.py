@@ -70,6 +70,13 @@ def sampled(policy, steps, demonstrations):
         return solver.solve(policy.network, condition, path).sample
 
 
+def test_a_student_has_the_horizons_of_its_teacher(demonstrations, tmp_path):
+    horizons = {"observe": 1, "predict": 8, "execute": 4}
+    teacher = train(demonstrations, dataclasses.replace(TRAINING, steps=1, **horizons), tmp_path / "teacher", ignore)
+    student = distill(teacher, demonstrations, dataclasses.replace(CONFIG, steps=1), tmp_path / "student", ignore)
+    assert dataclasses.asdict(student.spec.horizons) == horizons
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_network_that_follows_the_teacher_to_the_end_has_no_loss(demonstrations, teacher, steps):
     """The loss is 0 only for the teacher's own trajectories."""

@@ -495,6 +495,9 @@ def test_the_network_learns_the_quantity_that_its_sampler_expects(demonstrations
         (lambda: TrainingConfig(batch_size=0), "batch_size must be from 1 to 1000000, not 0"),
         (lambda: TrainingConfig(batch_size=2.5), "batch_size must be a whole number from 1 to 1000000, not 2.5"),
         (lambda: TrainingConfig(learning_rate=0.0), "learning_rate must be more than 0"),
+        (lambda: TrainingConfig(predict=14), "3 levels needs a horizon divisible by 4, and predict is 14"),
+        (lambda: TrainingConfig(execute=16), "execute steps that are not predicted"),
+        (lambda: TrainingConfig(observe=0), "observe must be from 1 to 128, not 0"),
         (lambda: TrainingConfig(network="unet"), "network must be one of UnetConfig, TransformerConfig, not 'unet'"),
     ],
 )
@@ -535,6 +538,27 @@ def test_a_policy_to_start_from_brings_its_own_scaling(demonstrations, trained, 
     with pytest.raises(SettingError, match="observation_scaling must be left out"):
         other = dataclasses.replace(config, observation_scaling="mean-std")
         train(demonstrations, other, tmp_path / "other", ignore, init=trained)
+
+
+def test_a_policy_has_the_horizons_of_its_training(demonstrations, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=1, observe=3, predict=8, execute=2)
+    trained = train(demonstrations, config, tmp_path / "run", lambda t, path: save_checkpoint(t, path, "card"))
+    policy = load_policy(tmp_path / "run/checkpoint", "ddim-3", engine="eager")
+    assert policy.spec.horizons == trained.spec.horizons == Horizons(3, 8, 2)
+    histories = {key: values[None, :3] for key, values in demonstrations.observations().items()}
+    # A plan begins with the action for the last observation.
+    assert policy.plan(histories, [torch.Generator().manual_seed(0)]).actions.shape[:2] == (1, 8 - 3 + 1)
+    with pytest.raises(SettingError, match=r"\(observe: 3 there, 2 here\)"):
+        train(demonstrations, dataclasses.replace(config, observe=2), tmp_path / "run", ignore)
+
+
+def test_a_policy_to_start_from_may_only_execute_another_number_of_steps(demonstrations, trained, tmp_path):
+    config = dataclasses.replace(CONFIG, network=trained.spec.network, steps=1)
+    fewer = train(demonstrations, dataclasses.replace(config, execute=4), tmp_path / "run", ignore, init=trained)
+    assert fewer.spec.horizons == dataclasses.replace(trained.spec.horizons, execute=4)
+    for name, value in (("observe", 1), ("predict", 24)):
+        with pytest.raises(ValueError, match=rf"horizons\.{name}: \d+ in the policy, {value} in the demonstrations"):
+            train(demonstrations, dataclasses.replace(config, **{name: value}), tmp_path / name, ignore, init=trained)
 
 
 def test_a_schedule_that_does_not_end_in_noise_is_refused_before_anything_is_written(demonstrations, tmp_path):
