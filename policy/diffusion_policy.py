@@ -129,6 +129,7 @@ class DiffusionPolicy:
         guesses: torch.Tensor | None = None,
         budget: float | None = None,
         keep: torch.Tensor | None = None,
+        guessed: torch.Tensor | None = None,
     ) -> Plan:
         """Makes plans for B environments in one batch.
 
@@ -141,17 +142,16 @@ class DiffusionPolicy:
             keep: `[B, H]` from 0 to 1, the weight of the guess at each step of a chunk, see `Inpainting`; 0 by default.
             budget: time limit in seconds, after which the solver returns its current iterate. For the effect on the
                 distribution of plans see `Solver.solve`.
+            guessed: `[B]` on the CPU, whether a row of `guesses` is one; by default all are.
 
         Raises:
             ValueError: the plan is not finite.
         """
         started = time.perf_counter()
-        shape = (self.spec.horizons.predict, self.spec.action_size)
-        noise = NoisePath.draw(generators, self.solver.table.steps, shape, self.device)
+        noise = NoisePath.draw(generators, self.solver.table.steps, self._shape, self.device)
         observed = self.condition(histories)
         denoiser, condition = self._denoiser(observed, guesses, keep)
-        if guesses is None and isinstance(draft := getattr(self.solver, "model", None), DraftNetwork):
-            guesses = draft.first_guess(observed).unflatten(1, shape)
+        guesses = self._with_own_guesses(observed, guesses, guessed)
         deadline = math.inf if budget is None else started + budget
         encoded = time.perf_counter()
         solution = self.solver.solve(denoiser, condition, noise, guesses, deadline)
@@ -160,6 +160,24 @@ class DiffusionPolicy:
         actions = self._actions(solution)
         timing = PlanTiming.of_stages(encoded - started, denoised - encoded, time.perf_counter() - denoised)
         return Plan(actions, solution.sample, solution.stats, timing)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """The shape of a chunk."""
+        return self.spec.horizons.predict, self.spec.action_size
+
+    def _with_own_guesses(
+        self, observed: torch.Tensor, guesses: torch.Tensor | None, guessed: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The guesses, with those of a trained draft for robots that have none."""
+        draft = getattr(self.solver, "model", None)
+        given = guesses is not None and (guessed is None or bool(guessed.all()))
+        if given or not isinstance(draft, DraftNetwork):
+            return guesses
+        own: torch.Tensor = draft.first_guess(observed).unflatten(1, self._shape)
+        if guesses is None or guessed is None:
+            return own
+        return torch.where(guessed.to(own.device)[:, None, None], guesses, own)
 
     def _denoiser(
         self, condition: torch.Tensor, guesses: torch.Tensor | None, keep: torch.Tensor | None

@@ -85,6 +85,7 @@ def plan_each(
         stack(histories),
         generators,
         _stacked(guesses, (horizon, size)).to(policy.device),
+        guessed=torch.tensor([guess is not None for guess in guesses]),
         budget=budget,
         keep=_stacked(keeps, (horizon,)) if kept else None,
     )

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import count
@@ -13,7 +14,7 @@ from paradp.policy.diffusion_policy import DiffusionPolicy
 from paradp.policy.learning.ema import EMA
 from paradp.policy.learning.transfer import send
 from paradp.policy.networks.draft import DraftConfig, DraftNetwork, build_draft, draft_config
-from paradp.policy.observations import Observation
+from paradp.policy.observations import Observation, how_many, take
 from paradp.sampler import NoisePath, SamplerChoice, Speculative, rounds_of
 from paradp.sampler.draft_model import Levels
 from paradp.sampler.rounds.torch.drafts import Recalled, learned
@@ -28,6 +29,7 @@ SAMPLERS = (
 _PLANS = 64  # plans per batch
 _BATCH, _STEPS = 1024, 80  # optimiser steps after every 64 plans
 _KEPT = 60_000  # rows of each table, at about 4 KB each
+_FIRSTS = 256  # batches of plans whose first predictions are kept
 _RATE = 4e-3
 _WARM_UP = 0.03  # share of the time in which the learning rate grows
 _LEAST_RATE = 0.1  # share of the rate in the first turn
@@ -193,12 +195,11 @@ class _Sampling:
     """Plans at one observation after the other, twice at each: with the draft's first guess, then with the last plan."""
 
     def __init__(self, policy: DiffusionPolicy, histories: Observation, seed: int):
-        self._policy = policy
-        self._conditions = policy.condition(histories)
+        self._policy, self._histories = policy, histories
         self._generator = torch.Generator().manual_seed(seed)
         self._noise_seeds = count(seed * 1_000_003)
         self._again: tuple[Tensor, Tensor] | None = None
-        self._firsts: list[tuple[Tensor, Tensor]] = []
+        self._firsts: deque[tuple[Tensor, Tensor]] = deque(maxlen=_FIRSTS)
 
     @torch.no_grad()
     def rows(self, solver: Speculative, draft: DraftNetwork) -> tuple[Rows, float]:
@@ -206,7 +207,8 @@ class _Sampling:
         spec, engine = self._policy.spec, self._policy.engine
         shape = (spec.horizons.predict, spec.action_size)
         if self._again is None:
-            condition = self._conditions[torch.randint(len(self._conditions), (_PLANS,), generator=self._generator)]
+            drawn = torch.randint(how_many(self._histories), (_PLANS,), generator=self._generator)
+            condition = self._policy.condition(take(self._histories, drawn.numpy()))
             guess = draft.first_guess(condition)
         else:
             condition, guess = self._again
@@ -221,7 +223,7 @@ class _Sampling:
             parts = one.drafts.x, one.clean, known.held, known.made_at, known.moved, known.changed
             found.append(Rows(*(part[where] for part in (*parts, one.window.step, known.source, known.own))))
             if first:
-                self._firsts.append((condition, one.clean[:, 0]))
+                self._firsts.append((condition, one.clean[:, 0].clone()))  # not a view of the whole window
                 first = False
             active = one.window.inside[:, 0]
             last[active] = one.clean[torch.arange(_PLANS), (one.moved - 1).clamp(min=0)][active]

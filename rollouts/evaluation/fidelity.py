@@ -40,7 +40,7 @@ FITTED = (8, 10, 12, 16)
 # Numbers of steps so small that the error depends on η, and the values of η that are tried for them.
 FEW = (5, 6, 7, 8)
 ETAS = (1.0, 1.5, 2.5, 4.0)
-# First seed for fitting, far from those of the judged plans, which count up from the given seed.
+# Added to the seed for fitting η, and twice for grids: far from the judged plans' seeds, which count up from the given one.
 _FITTING_SEED = 2**24
 PERMUTATIONS = 1000
 # Trajectories recorded at each observation for fitting.
@@ -115,7 +115,7 @@ def fit_grids(policy: DiffusionPolicy, histories: Observation, most: int, seed: 
         most: the largest N.
         policy, histories, seed, report: as for `measure_costs`.
     """
-    costs = measure_costs(policy, histories, seed, report)
+    costs = measure_costs(policy, histories, seed + 2 * _FITTING_SEED, report)
     timesteps = ddpm_table(policy.spec.schedule).timesteps
     return [timesteps[grid].tolist() for grid in best_grids(costs, min(most, len(timesteps)))]
 

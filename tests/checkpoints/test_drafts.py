@@ -22,6 +22,7 @@ from paradp.checkpoints import (
 )
 from paradp.policy.learning.draft import DraftTraining, train_draft
 from paradp.policy.networks.draft import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
+from paradp.policy.requests import PlanRequest, plan_together
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 
 TRAINED = "speculative-ddpm:window=20:draft=trained"
@@ -102,6 +103,11 @@ def test_without_a_previous_plan_the_draft_makes_the_first_guess(with_draft, mon
     assert torch.equal(given[0].flatten(1), expected)
     policy.plan(histories, [torch.Generator().manual_seed(i) for i in range(2)], found.chunks)
     assert torch.equal(given[1], found.chunks)
+
+    # Of several robots, those with a previous plan keep its guess.
+    rows = [{key: values[i] for key, values in histories.items()} for i in range(2)]
+    plan_together(policy, [PlanRequest(rows[0], 0), PlanRequest(rows[1], 1, guess=found.chunks[1].numpy())])
+    assert torch.equal(given[2].flatten(1)[0], expected[0]) and torch.equal(given[2][1], found.chunks[1])
 
 
 def test_without_a_draft_the_error_says_how_to_train_one(checkpoint):
