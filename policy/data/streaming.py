@@ -201,23 +201,29 @@ def held_windows(dataset: StreamedDataset, windows: Windows, memory: int) -> Win
         windows: rows of each window, with vectors and actions.
         memory: bytes that the images may take.
     """
-    source = dataset.images()
-    per_window = windows.observed.shape[1] * sum(prod(shape) for shape in source.shapes.values())
+    per_window = windows.observed.shape[1] * sum(prod(shape) for shape in dataset.images().shapes.values())
     most = max(1, min(_VALIDATED, memory // per_window))
     chosen = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))[:most].sort().values
     rows, observed = torch.unique(windows.observed[chosen], return_inverse=True)
-    images = {key: np.empty((len(rows), *shape), np.uint8) for key, shape in source.shapes.items()}
-    try:
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows.numpy()) > 1) + 1):
-            out = {key: values[run[0] : run[-1] + 1] for key, values in images.items()}
-            source.fill(int(rows[run[0]]), int(rows[run[-1]]) + 1, out)
-    finally:
-        source.close()
+    images = read_images(dataset, rows.numpy())
     found = {
         key: torch.from_numpy(images[key]) if key in images else windows.observations[key][rows]
         for key in dataset.info.observation
     }
     return Windows(found, windows.actions, observed, windows.predicted[chosen])
+
+
+def read_images(dataset: StreamedDataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Reads the images of some control steps, in ascending order without repetition: `[rows, *shape]` for each camera."""
+    source = dataset.images()
+    images = {key: np.empty((len(rows), *shape), np.uint8) for key, shape in source.shapes.items()}
+    try:
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > 1) + 1):
+            out = {key: values[run[0] : run[-1] + 1] for key, values in images.items()}
+            source.fill(int(rows[run[0]]), int(rows[run[-1]]) + 1, out)
+    finally:
+        source.close()
+    return images
 
 
 def _cut(observed: np.ndarray, rows: int, steps: int) -> list[_Block]:

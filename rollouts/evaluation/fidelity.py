@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from paradp.policy import DiffusionPolicy
-from paradp.policy.data.dataset import Dataset, step_count
-from paradp.policy.features import Shape
+from paradp.policy.data.dataset import Dataset
+from paradp.policy.data.histories import recorded_histories
 from paradp.policy.fidelity import Interval, StepsFidelity
 from paradp.policy.observations import Observation, how_many, repeated, take
 from paradp.policy.spec import PolicySpec
@@ -72,19 +72,8 @@ def recorded_observations(demonstrations: Dataset, spec: PolicySpec, judging: in
     Raises:
         ValueError: the demonstrations are of another task, have other observations, or too few steps.
     """
-    info, path = demonstrations.info, demonstrations.path
-    if info.task != spec.task:
-        raise ValueError(f"{path} holds demonstrations of {info.task!r}, and the policy is for {spec.task!r}")
-    if list(info.observation.items()) != list(spec.observation.items()):
-        raise ValueError(f"{path} observes {_listed(info.observation)}, and the policy {_listed(spec.observation)}")
     fitting = fitted_at(judging)
-    if (steps := step_count(demonstrations)) < judging + fitting:
-        raise ValueError(f"{path} has {steps} steps; {judging + fitting} observations are needed")
-    moments = np.random.default_rng(seed).choice(steps, judging + fitting, replace=False)
-    ends = demonstrations.episode_ends
-    starts = np.concatenate([[0], ends[:-1]])[np.searchsorted(ends, moments, side="right")]
-    observed = np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1))
-    histories = take(demonstrations.observations(), observed)
+    histories = recorded_histories(demonstrations, spec, judging + fitting, seed)
     return Observations(take(histories, slice(fitting)), take(histories, slice(fitting, None)))
 
 
@@ -197,7 +186,3 @@ def compare(drawn: np.ndarray, reference: np.ndarray) -> StepsFidelity:
 
 def _interval(estimate: Estimate) -> Interval:
     return Interval(estimate.mean, *estimate.ci95)
-
-
-def _listed(sizes: dict[str, Shape]) -> str:
-    return ", ".join(f"{key} ({size})" for key, size in sizes.items())

@@ -22,6 +22,7 @@ from paradp.checkpoints import (
 )
 from paradp.policy.learning.draft import DraftTraining, train_draft
 from paradp.policy.networks.draft import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
+from paradp.policy.observations import how_many
 from paradp.policy.requests import PlanRequest, plan_together
 from paradp.sampler import NoisePath, SamplerChoice, Speculative
 
@@ -196,16 +197,19 @@ def test_a_draft_that_costs_too_much_is_refused(checkpoint, spec):
         read_draft(checkpoint, spec, checkpoint_digest(checkpoint))
 
 
-def test_training_makes_drafts_that_are_accepted_more_often(checkpoint, spec):
+def test_training_makes_drafts_that_are_accepted_more_often(checkpoint, spec, monkeypatch):
     """More often than before the training, even for a network with random weights."""
     policy = load_policy(checkpoint, "ddpm", engine="eager")
     histories = parted(policy.spec, np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32))
-    seen = []
+    seen, encoded = [], []
+    condition_of = policy.condition
+    monkeypatch.setattr(policy, "condition", lambda some: encoded.append(how_many(some)) or condition_of(some))
     ticks = itertools.count()
     draft, training = train_draft(
         policy, histories, 16.0, 0, lambda spent, note: seen.append(spent), clock=lambda: float(next(ticks))
     )
     assert seen == sorted(seen) and seen[-1] == 16.0 and training.plans == 8 * 64 and training.steps == 8 * 80
+    assert encoded and max(encoded) == 64  # observations are encoded as they are planned from, not all at once
     condition = policy.condition(histories)  # all of them: rounds of 32 plans differ by chance as much as by training
     noise = NoisePath.draw([torch.Generator().manual_seed(10_000 + i) for i in range(200)], 100, (16, 2))
     guess = draft.first_guess(condition).unflatten(1, (16, 2))

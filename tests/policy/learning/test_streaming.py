@@ -21,6 +21,7 @@ from paradp.policy.data import layout, streaming
 from paradp.policy.data.dataset import image_bytes
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
+from paradp.policy.data.histories import recorded_histories
 from paradp.policy.data.streaming import AHEAD, HELD, MIB, StreamedWindows, Streaming, held_windows
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.learning import examples
@@ -28,7 +29,7 @@ from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.examples import with_memory
 from paradp.policy.learning.ranks import Ranks
 from paradp.policy.learning.state import STATE, StateFile
-from paradp.policy.learning.training import train
+from paradp.policy.learning.training import spec_for, train
 from paradp.policy.networks.vision.config import VisionConfig
 
 SHAPES = {"front": (24, 32, 3), "wrist": (12, 10, 3)}
@@ -142,6 +143,19 @@ def test_validation_holds_some_windows_of_its_own_episodes(stored):
     index = torch.searchsorted(whole.observed[:, -1].contiguous(), observations["position"][:, -1, 0].long())
     expected, chunks = whole.batch(index)
     assert torch.equal(actions, chunks) and all(torch.equal(observations[key], expected[key]) for key in expected)
+
+
+def test_histories_are_drawn_without_reading_all_images(stored, monkeypatch):
+    spec = spec_for(stored.info, CONFIG.network, vision=CONFIG.vision)
+    everything, steps = stored.observations(), stored.observations()["position"][:, 0].tolist()
+    monkeypatch.setattr(Demonstrations, "observations", lambda self: pytest.fail("read all images"))
+    found = recorded_histories(stored, spec, 100, seed=3)
+    assert list(found) == list(spec.observation) and len({*found["position"][:, -1, 0]}) == 100
+    rows = np.array([steps.index(step) for step in found["position"][..., 0].flat]).reshape(100, 2)
+    starts = {0, *np.cumsum(LENGTHS)[:-1].tolist()}
+    assert all(before == (now if now in starts else now - 1) for before, now in rows)
+    for key, values in found.items():
+        assert np.array_equal(values, everything[key][rows]), key
 
 
 MEASURED = """
