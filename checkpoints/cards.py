@@ -34,6 +34,7 @@ _KINDS = {
 # Text of a card until rollouts of these weights are released with it.
 UNMEASURED = "Not measured yet."
 MEASURED = "## Measured success"
+_QUOTED = 4000  # characters of a card without sections on data and training
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,20 @@ A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} act
         """Data and training of the earlier policy, one heading level lower."""
         if not self.earlier:
             return ""
-        making = self.earlier[self.earlier.index("## Data") : self.earlier.index(MEASURED)]
         how = "Distilled" if self.spec.process == "consistency" else "Started"
-        return f"## {how} from an earlier policy\n" + making.replace("## ", "### ")
+        return f"## {how} from an earlier policy\n" + _making(self.earlier)
+
+
+def _making(card: str) -> str:
+    """The sections on data and training of a card, one heading level lower.
+
+    If it has none, as that of a converted policy, its first lines are quoted: so `read_trainings` finds no training there.
+    """
+    text = card.partition(MEASURED)[0]
+    _, heading, making = text.partition("\n## Data\n")
+    if _trained(making):
+        return (heading.lstrip() + making).replace("## ", "### ")
+    return "\n".join(f"> {line}".rstrip() for line in text[:_QUOTED].strip().splitlines()) + "\n\n"
 
 
 def converted_card(spec: PolicySpec, source: str) -> str:

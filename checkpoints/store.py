@@ -21,13 +21,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from paradp.bridges.facts import Given
 from paradp.bridges.theirs import read_their_spec, read_theirs, their_card, their_digest, weights_digest
-from paradp.checkpoints.drafts import read_draft
+from paradp.checkpoints.drafts import DOCUMENT, WEIGHTS, read_draft
 from paradp.checkpoints.fidelity import candidates_for
 from paradp.checkpoints.finding import check_ours, find_checkpoint, is_theirs, old_name, put_back
 from paradp.checkpoints.statistics import read_statistics, written_statistics
 from paradp.policy import Autotuner, DiffusionPolicy, EngineName, PolicySpec, Precision, build_engine
 from paradp.policy.devices import available, check_devices
 from paradp.policy.engines.autotune.candidates import EXACT
+from paradp.policy.fidelity import FILE
 from paradp.policy.files.formats import read_document
 from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BYTES, WEIGHTS_BYTES
 from paradp.policy.files.reading import first_problem, read_bytes, read_text, sha256
@@ -39,6 +40,7 @@ from paradp.policy.networks.building import build_network, shapes_of
 from paradp.sampler import SamplerChoice, Solver
 
 DEFAULT_SAMPLER = "auto"
+_ADDED = (DOCUMENT, WEIGHTS, FILE)  # by `paradp draft train` and `paradp fidelity`
 _LOG = logging.getLogger(__name__)
 
 
@@ -58,6 +60,8 @@ _INFO = TypeAdapter(CheckpointInfo)
 def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = False) -> None:
     """Writes a checkpoint. An existing one stays intact until the new one is complete.
 
+    The old one's draft and fidelity are kept if the new one has the same `checkpoint_digest`, and are removed otherwise.
+
     Args:
         trained: the averaged network and its normalisers.
         path: the directory.
@@ -75,11 +79,23 @@ def save_checkpoint(trained: TrainedPolicy, path: Path, card: str, half: bool = 
     try:
         partial.mkdir(parents=True)
         _write(trained, partial, card, half)
+        _carry_over(place, partial)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _replace(place, partial, old)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(place: Path, partial: Path) -> None:
+    """Copies draft and measured fidelity of the old checkpoint to the new one if it plans the same."""
+    try:
+        same = checkpoint_digest(place) == checkpoint_digest(partial)
+    except (ValueError, OSError):
+        return  # no old checkpoint, or a damaged one
+    for name in _ADDED:
+        if same and (place / name).exists():
+            shutil.copy2(place / name, partial / name, follow_symlinks=False)
 
 
 def _replace(place: Path, partial: Path, old: Path) -> None:

@@ -94,10 +94,16 @@ class _Follower:
         self._arithmetic = arithmetic
         say(f"training in {arithmetic}")
 
-    def on_start(self, step: int) -> None:
+    def on_start(self, step: int, trained: "TrainedPolicy") -> None:
+        if rank() == 0:
+            self._card(trained)  # so that an error in it comes before the first step, and not at the first save
+        self._step = step
         self._report(step)
         if self._what.tensorboard and rank() == 0:
             self._board = TensorBoard(self._what.out, step, self._what.config.settings())
+        # Interrupted rollouts are made up for. Those of the last step are due when a finished training saves again.
+        if self._what.rollouts.due(step) and step < self._what.config.steps and rank() == 0:
+            self.save(trained, self._what.out / "checkpoint")
 
     def on_step(self, step: int, loss: float) -> None:
         self._step = step

@@ -68,7 +68,9 @@ class TrainingRollouts:
     device: str
 
     def due(self, step: int) -> bool:
-        return self.settings.evaluate_every is not None and step > 0 and step % self.settings.evaluate_every == 0
+        """Whether episodes are to be run after a step, and have not been completed."""
+        every = self.settings.evaluate_every
+        return every is not None and step > 0 and step % every == 0 and not (self._folder(step) / "summary.json").exists()
 
     def run(self, step: int) -> Evaluated:
         """Runs the episodes with the current checkpoint, in a separate process.
@@ -80,7 +82,7 @@ class TrainingRollouts:
             ValueError: the rollouts failed; the message ends with the reason, or names the log.
             OSError: the log cannot be written.
         """
-        folder, episodes = evaluations(self.out) / str(step), self.settings.evaluate_episodes
+        folder, episodes = self._folder(step), self.settings.evaluate_episodes
         log = folder.with_suffix(".log")
         command = [
             *python_command("from paradp.scripts.main import main; main()"),
@@ -97,6 +99,9 @@ class TrainingRollouts:
             said = log.read_text(errors="replace").strip().splitlines()
             raise ValueError(f"the rollouts after {step} steps failed: {printable(said[-1]) if said else log}")
         return _read(folder)
+
+    def _folder(self, step: int) -> Path:
+        return evaluations(self.out) / str(step)
 
 
 def evaluations(out: Path) -> Path:

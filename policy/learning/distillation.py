@@ -43,7 +43,7 @@ def distill(
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
-    on_start: Callable[[int], None] = lambda step: None,
+    on_start: Callable[[int, TrainedPolicy], None] = lambda step, trained: None,
     on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
     on_memory: Callable[[int], None] = lambda mebibytes: None,
     device: torch.device | str = "cpu",

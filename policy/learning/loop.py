@@ -32,7 +32,7 @@ def learn(
     on_step: Callable[[int, float], None],
     on_arithmetic: Callable[[Arithmetic], None],
     choose: Callable[[Step, int], Arithmetic],
-    on_start: Callable[[int], None],
+    on_start: Callable[[int, TrainedPolicy], None],
     on_metrics: Callable[[TrainingMetrics], None],
     ranks: Ranks,
 ) -> TrainedPolicy:
@@ -53,9 +53,10 @@ def learn(
     run = _TrainingDirectory(out, TrainingIdentity.of(config, demonstrations, lesson.earlier), chosen, ranks)
     with fast_products(device), run.opened(TrainingState(start.network, config)) as state:
         on_arithmetic(run.arithmetic)
-        on_start(state.step)
         trained = TrainedPolicy(start.spec, state.ema.network, start.observation_normalizer, start.action_normalizer)
         kept = _Kept(lesson, state, run, lambda: save(trained, out / "checkpoint"), on_step, on_metrics)
+        on_start(state.step, trained)
+        ranks.wait()
         step = _step(state, lesson.loss, run.arithmetic.bf16, ranks)
         while state.step < config.steps:
             # With a separate generator for each step, a resumed run draws the same batches as an uninterrupted one.

@@ -42,7 +42,7 @@ def train(
     init: TrainedPolicy | None = None,
     on_arithmetic: Callable[[Arithmetic], None] = lambda arithmetic: None,
     choose: Callable[[Step, int], Arithmetic] = measure,
-    on_start: Callable[[int], None] = lambda step: None,
+    on_start: Callable[[int, TrainedPolicy], None] = lambda step, trained: None,
     on_metrics: Callable[[TrainingMetrics], None] = lambda metrics: None,
     on_memory: Callable[[int], None] = lambda mebibytes: None,
     device: torch.device | str = "cpu",
@@ -60,7 +60,7 @@ def train(
         init: a policy to start from, with its normalisers, instead of random weights.
         on_arithmetic: called once, before the first step.
         choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
-        on_start: called once, before the first step, with the number of steps of an earlier process.
+        on_start: called once, before the first step, with the number of steps of an earlier process and the policy then.
         on_metrics: called with every line of `metrics.jsonl`, once it is written.
         on_memory: called once if images are streamed, before they are, with the MiB of them that each process holds.
         device: where to compute; a run can be continued on another device. The policy passed to `save` and returned is

@@ -279,3 +279,22 @@ def test_a_solver_of_a_longer_schedule_is_refused(checkpoint, trained):
     longer = trained.spec.schedule | {"num_train_timesteps": 1000}
     with pytest.raises(ValueError, match=r"visits timesteps 0 to 999, but the policy has 0 to 99: build the solver for"):
         policy.with_solver(SamplerChoice.parse("ddpm").build(longer))
+
+
+def test_saving_the_same_weights_again_keeps_draft_and_fidelity(checkpoint, trained):
+    for name in ("draft.json", "draft.safetensors", "fidelity.json"):
+        (checkpoint / name).write_text(name)
+    save_checkpoint(trained, checkpoint, "# another card")
+    for name in ("draft.json", "draft.safetensors", "fidelity.json"):
+        assert (checkpoint / name).read_text() == name
+    assert (checkpoint / "README.md").read_text() == "# another card"
+
+    with torch.no_grad():
+        next(trained.network.parameters()).add_(1)
+    save_checkpoint(trained, checkpoint, "# another card")
+    assert sorted(path.name for path in checkpoint.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "statistics.json",
+    ]

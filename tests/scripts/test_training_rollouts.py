@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paradp.checkpoints import checkpoint_digest
+from paradp.checkpoints import ModelCard, checkpoint_digest
 from paradp.scripts.training_rollouts import Evaluated, Evaluating, TrainingRollouts, read_evaluations
 
 STORE = Path(__file__).parent.parent / "data" / "behaviour" / "demonstrations.zarr"
@@ -70,6 +70,44 @@ def test_rollouts_that_fail_do_not_end_the_training(train, monkeypatch, tmp_path
     code, said = train(tmp_path / "run", "--evaluate-every", "10")
     assert code == 0 and "the rollouts after 10 steps failed: no display" in said
     assert (tmp_path / "run/loss.png").exists() and read_evaluations(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize(("interrupted", "made_up"), [(10, [10, 20]), (20, [20])])
+def test_interrupted_rollouts_are_run_when_the_training_continues(interrupted, made_up, train, monkeypatch, tmp_path):
+    ran, out = {}, tmp_path / "run"
+
+    def run(self, step):
+        before, ran[step] = ran.get(step), checkpoint_digest(out / "checkpoint")
+        if step == interrupted and before is None:
+            raise KeyboardInterrupt
+        assert step != interrupted or before == ran[step]
+        return Evaluated(step, 1.0, 1.0)
+
+    monkeypatch.setattr(TrainingRollouts, "run", run)
+    assert train(out, "--evaluate-every", "10")[0] == 130
+    (out / "checkpoint").rename(tmp_path / "first")  # as if the save had been interrupted, too
+    said = train(out, "--evaluate-every", "10")[1]
+    assert [step for step in (10, 20) if f"after {step} steps: success 1.00" in said] == made_up
+    assert said.count("after 20 steps: success") == 1
+
+
+def test_completed_rollouts_are_not_due_again(tmp_path):
+    rollouts = TrainingRollouts("pusht", "diffusion", tmp_path, Evaluating(evaluate_every=10), "cpu")
+    assert rollouts.due(10) and not rollouts.due(0) and not rollouts.due(15)
+    (tmp_path / "evaluations/10").mkdir(parents=True)
+    assert rollouts.due(10)
+    (tmp_path / "evaluations/10/summary.json").touch()
+    assert not rollouts.due(10)
+
+
+def test_an_error_in_the_card_comes_before_the_training(train, monkeypatch, tmp_path):
+    def fail(self):
+        raise ValueError("no card")
+
+    monkeypatch.setattr(ModelCard, "render", fail)
+    code, said = train(tmp_path / "run")
+    assert code == 2 and "no card" in said
+    assert not (tmp_path / "run/state.safetensors").exists()
 
 
 def test_a_failed_rollout_names_its_reason(tmp_path):
