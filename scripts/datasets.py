@@ -37,18 +37,16 @@ def open_recorded(
     Args:
         path: the folder or file.
         task: its task; by default the one in its `paradp.yaml`.
-        keys: the observations to read, where the data set lets one choose.
+        keys: the observations to read; by default those in its `paradp.yaml`, or all.
 
     Raises:
-        ValueError: it cannot be read, lacks a fact, or does not let one choose.
+        ValueError: it cannot be read, or lacks a fact.
     """
     facts = {} if task is None else {"task": task}
     if is_lerobot(path):
         from paradp.bridges.lerobot_data.reading import LeRobotData
 
-        if keys:
-            raise ValueError(f"{path} is a LeRobotDataset, of which all observations are read: leave out --keys")
-        return LeRobotData.open(path, facts)
+        return LeRobotData.open(path, facts, keys=keys)
     if is_diffusion_policy(path):
         from paradp.bridges.diffusion_policy_data import DiffusionPolicyData
 

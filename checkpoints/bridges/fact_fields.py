@@ -36,7 +36,8 @@ class Facts:
         action_convention: what actions mean to the environment.
         controller: gains of the low-level controller.
         observation: for each key of the checkpoint, its content: the names and lengths of the parts of a vector, in order,
-            or the name of an image. Keys that are left out keep their names.
+            or the name of an image. Keys of a checkpoint that are left out keep their names; in a data set, only the listed
+            keys are read.
         action: the names and lengths of the parts of the action, in order.
         action_step: largest change of each dimension between consecutive actions, for the safety limits.
     """

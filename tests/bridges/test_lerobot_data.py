@@ -46,9 +46,9 @@ def test_every_frame_equals_what_lerobot_reads():
 
 
 def test_vectors_are_split_into_the_named_quantities():
-    named = {"observation.state": {"hand": 2, "grip": 1}, "observation.images.top": "camera"}
+    named = {"observation.state": {"hand": 2, "grip": 1}, "observation.force": "force", "observation.images.top": "camera"}
     read = LeRobotData.open(THEIRS, {**FACTS, "observation": named, "action": {"dx": 1, "dy": 1}})
-    assert list(read.info.observation) == ["hand", "grip", "observation.force", "observation.images.wrist", "camera"]
+    assert list(read.info.observation) == ["hand", "grip", "force", "camera"]
     assert read.info.action == {"dx": 1, "dy": 1}
     plain = LeRobotData.open(THEIRS, FACTS).observations()["observation.state"]
     found = read.observations()

@@ -216,8 +216,8 @@ def test_an_error_names_missing_files(tmp_path):
         ({**FACTS, "action": {"x": 3}}, "the parts of the action, .*, must have 2 numbers in total"),
         ({**FACTS, "observation": {"observation.state": {"x": 2}}}, "must have 3 numbers in total"),
         ({**FACTS, "observation": {"observation.images.top": {"x": 2}}}, "is an image, which has one name"),
-        ({**FACTS, "observation": {"observation.eye": "x"}}, r"names 'observation\.eye', which is not observed"),
-        ({**FACTS, "observation": {"observation.force": "observation.images.top"}}, "twice"),
+        ({**FACTS, "observation": {"observation.eye": "x"}}, r"has no observed feature 'observation\.eye'"),
+        ({**FACTS, "observation": {"observation.force": "top", "observation.images.top": "top"}}, "'top' twice"),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(facts, message, tmp_path):

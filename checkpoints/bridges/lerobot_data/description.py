@@ -1,11 +1,12 @@
 """Reads and checks `meta/info.json`, in which a LeRobotDataset describes itself."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+from paradp.bridges.fact_fields import FILE
 from paradp.bridges.lerobot_data import layout
 from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_CONTROL_HZ, MOST_EDGE, MOST_PIXELS, MOST_VALUES, within
 from paradp.policy.files.reading import read_object
@@ -37,7 +38,7 @@ class Description:
     Attributes:
         folder: the data set's folder.
         fps: frames per second.
-        features: the observed features and the action; others, such as rewards and texts, are left out.
+        features: the observed features that are read, in the order in which they were named, and the action.
         episodes, frames: the numbers of them.
         version: version of the format: v2.0, v2.1 or v3.0.
         episodes_a_chunk: number of episodes in a folder, in version 2.
@@ -52,12 +53,17 @@ class Description:
     episodes_a_chunk: int
 
     @classmethod
-    def read(cls, folder: Path) -> "Description":
+    def read(cls, folder: Path, keys: Collection[str] = ()) -> "Description":
         """Reads the description.
 
+        Args:
+            folder: the data set's folder.
+            keys: the observed features to read; by default all. Others, like rewards and tasks, are neither checked nor
+                read.
+
         Raises:
-            ValueError: it is not such a description, has another version, or has something unsupported, which the message
-                names.
+            ValueError: it is not such a description, has another version, lacks one of the keys, or one of these features is
+                unsupported; the message names the reason.
             OSError: it is missing or cannot be read.
         """
         path = folder / layout.INFO
@@ -67,7 +73,7 @@ class Description:
             data, videos = (layout.OLD_DATA, layout.OLD_VIDEOS) if version in layout.OLD else (layout.DATA, layout.VIDEOS)
             if found.get("data_path") != data or found.get("video_path") not in (None, videos):
                 raise ValueError("its files have other names than LeRobot gives them")
-            features = _features(found.get("features"))
+            features = _features(found.get("features"), keys)
             episodes, frames = (_whole(found, name) for name in ("total_episodes", "total_frames"))
             chunk = _whole(found, "chunks_size") if version in layout.OLD else layout.FILES_A_CHUNK
             return cls(folder, _rate(found.get("fps")), features, episodes, frames, version, chunk)
@@ -94,16 +100,26 @@ def _version(version: Any) -> str:
     return version
 
 
-def _features(described: Any) -> dict[str, Stored]:
+def _features(described: Any, keys: Collection[str]) -> dict[str, Stored]:
     if not isinstance(described, dict):
         raise ValueError("it describes no features")
-    wanted = {key: one for key, one in described.items() if key.startswith(OBSERVED) or key == layout.ACTION}
-    found = {key: _feature(key, one) for key, one in wanted.items()}
-    if layout.ACTION not in found or found[layout.ACTION].kind != "vector":
+    observed = [key for key in described if key.startswith(OBSERVED)]
+    if not observed:
+        raise ValueError(f"it has no feature whose name begins with {OBSERVED}")
+    if lacking := [key for key in keys if key not in observed]:
+        raise ValueError(f"it has no observed feature {lacking[0]!r:.80}; there are {', '.join(observed):.400}")
+    found = {key: _observed(key, described[key]) for key in keys or observed}
+    if layout.ACTION not in described or (action := _feature(layout.ACTION, described[layout.ACTION])).kind != "vector":
         raise ValueError("it has no action that is a vector")
-    if len(found) < 2:
-        raise ValueError("it has no feature whose name begins with observation.")
-    return found
+    return {**found, layout.ACTION: action}
+
+
+def _observed(key: str, one: Any) -> Stored:
+    try:
+        return _feature(key, one)
+    except ValueError as error:
+        chosen = f"list the features to read, without this one, under observation: in {FILE}, or after --keys in an import"
+        raise ValueError(f"{error}; {chosen}") from error
 
 
 def _feature(key: str, one: Any) -> Stored:

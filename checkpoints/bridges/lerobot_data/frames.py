@@ -1,6 +1,6 @@
 """Reads the frames of a LeRobotDataset v3, episode by episode, under our names; executes no code from it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from itertools import groupby
 from math import prod
@@ -47,19 +47,21 @@ class LeRobotFrames:
         self._places = places
 
     @classmethod
-    def open(cls, path: Path, facts: Facts | None = None) -> "LeRobotFrames":
+    def open(cls, path: Path, facts: Facts | None = None, keys: Collection[str] = ()) -> "LeRobotFrames":
         """Opens a data set; frames are read later.
 
         Args:
             path: the folder.
             facts: names of the quantities in its features; by default those in its `paradp.yaml`.
+            keys: the observed features to read; by default those named in the facts, or all.
 
         Raises:
             ValueError: it is not a LeRobotDataset v3, or is damaged; the message names the reason.
             OSError: a file is missing or cannot be read.
         """
-        described = Description.read(path)
-        return cls(described, read_episodes(described), read_facts(path) if facts is None else facts)
+        known = (read_facts(path) if facts is None else facts).keeping(keys)
+        described = Description.read(path, keys or known.observation or ())
+        return cls(described, read_episodes(described), known)
 
     @property
     def episode_ends(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Reads a LeRobotDataset as training data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +44,23 @@ class LeRobotData:
         self.info = info_of(self.path, frames.parts, shapes, action, known, made_with)
 
     @classmethod
-    def open(cls, path: Path, facts: Mapping[str, Any] | None = None, task: str | None = None) -> "LeRobotData":
+    def open(
+        cls, path: Path, facts: Mapping[str, Any] | None = None, task: str | None = None, keys: Collection[str] = ()
+    ) -> "LeRobotData":
         """Opens a data set; frames are read later.
 
         Args:
             path: the folder.
             facts: information that it lacks, see `paradp.bridges.Facts`; facts not given are read from its `paradp.yaml`.
             task: name of the task, if neither contains it.
+            keys: the observed features to read; by default those named in the facts, or all.
 
         Raises:
             ValueError: the folder is not a LeRobotDataset or is damaged, or a fact is missing; the message names the reason.
             OSError: a file is missing or cannot be read.
         """
         known = read_facts(path, facts).filled(Facts(task=task))
-        return cls(LeRobotFrames.open(path, known), known)
+        return cls(LeRobotFrames.open(path, known, keys), known)
 
     @property
     def episode_ends(self) -> np.ndarray:
