@@ -117,7 +117,7 @@ class ModelCard:
         return f"""# {spec.task}: {kind.name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
-{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.{more}
+{spec.horizons.observe} observations; {executed(spec)}.{more}
 
 {_table(spec)}
 
@@ -169,6 +169,11 @@ def _making(card: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text[:_QUOTED].strip().splitlines()) + "\n\n"
 
 
+def executed(spec: PolicySpec) -> str:
+    """The words of a card on the number of executed actions."""
+    return f"{spec.horizons.execute} of them are executed before it plans again"
+
+
 def converted_card(spec: PolicySpec, source: str) -> str:
     """The card of a policy that another program trained, with the available information.
 
@@ -179,7 +184,7 @@ def converted_card(spec: PolicySpec, source: str) -> str:
     return f"""# {spec.task}: {_KINDS[spec.process].name}
 
 A {spec.network.describe()}, that denoises chunks of {spec.horizons.predict} actions from
-{spec.horizons.observe} observations; {spec.horizons.execute} of them are executed before it plans again.
+{spec.horizons.observe} observations; {executed(spec)}.
 
 {_table(spec)}
 

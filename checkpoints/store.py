@@ -12,7 +12,7 @@ import errno
 import hashlib
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -34,7 +34,7 @@ from paradp.policy.files.limits import CARD_BYTES, DOCUMENT_BYTES, STATISTICS_BY
 from paradp.policy.files.reading import first_problem, read_bytes, read_text, sha256
 from paradp.policy.files.tensor_writing import write_tensors
 from paradp.policy.files.tensors import TensorFile
-from paradp.policy.files.writing import link_target, naming_file
+from paradp.policy.files.writing import link_target, naming_file, write_whole
 from paradp.policy.learning.training import TrainedPolicy
 from paradp.policy.networks.building import build_network, shapes_of
 from paradp.sampler import SamplerChoice, Solver
@@ -125,6 +125,16 @@ def _write(trained: TrainedPolicy, folder: Path, card: str, half: bool) -> None:
     for name, content in documents.items():
         with naming_file(folder / name):
             (folder / name).write_bytes(content)
+
+
+def write_spec(path: Path, spec: PolicySpec) -> None:
+    """Replaces a checkpoint's specification, for example its number of executed actions; its weights must fit.
+
+    Raises:
+        ValueError: as `read_info`.
+        OSError: it cannot be written; the old one is kept.
+    """
+    write_whole(path / "config.json", _INFO.dump_json(replace(read_info(path), spec=spec), indent=2))
 
 
 # Long: half of it is documentation; the order of the checks decides which error a user sees first.

@@ -1,6 +1,8 @@
 """`paradp release`: adds a trained checkpoint to the pretrained policies, with its measured results."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     """Copy a checkpoint to the pretrained policies of a clone, and write the success of its rollouts into its card.
 
     Its fidelity and its draft are copied, too, if they exist. It gets the task's name, or TASK-image if it looks at images.
+    It executes as many actions of a chunk as in the rollouts; if that is another number than before, measure fidelity and
+    train the draft again.
 
         paradp release runs/train/checkpoint \\
             --runs runs/square-200/ddpm runs/square-200/para-ddpm
@@ -43,25 +47,40 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         _check_finished(run)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
-        from paradp.checkpoints.cards import UNMEASURED
+        from paradp.checkpoints.cards import UNMEASURED, executed
+        from paradp.checkpoints.store import write_spec
         from paradp.policy.files import write_whole
         from paradp.rollouts.episodes.summary import Summary
     info = read_info(path)
-    lines = []
-    for run in runs:
-        summary = Summary.read(run / "summary.json")
+    summaries = [Summary.read(run / "summary.json") for run in runs]
+    for run, summary in zip(runs, summaries, strict=True):
         if summary.checkpoint["sha256"] != info.model_sha256:
             raise ValueError(f"{run} measured other weights than those of {path}")
-        lines.append(_result(summary))
-    card = read_card(path)
+    spec, card = executed_in(info.spec, summaries), read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already describes the measurements")
-    name = name_of(info.spec)
+    name = name_of(spec)
     target = IN_TREE / name
     target.mkdir(parents=True, exist_ok=True)
-    copy_checkpoint(path, target)
-    write_whole(target / "README.md", card.replace(UNMEASURED, "\n".join(lines)).encode())
+    copy_checkpoint(path, target, measured=spec == info.spec)
+    if spec != info.spec:
+        write_spec(target, spec)
+    measured = card.replace(UNMEASURED, "\n".join(map(_result, summaries))).replace(executed(info.spec), executed(spec))
+    write_whole(target / "README.md", measured.encode())
     say(f"{name}: {target}")
+
+
+def executed_in(spec: "PolicySpec", summaries: Sequence["Summary"]) -> "PolicySpec":
+    """The specification with the number of executed actions in some rollouts.
+
+    Raises:
+        ValueError: they executed different numbers.
+    """
+    numbers = sorted({summary.execute for summary in summaries})
+    if len(numbers) > 1:
+        said = ", ".join(map(str, numbers))
+        raise ValueError(f"the runs executed different numbers of actions ({said}); release those with one number")
+    return replace(spec, horizons=spec.horizons.with_execute(numbers[0])) if numbers else spec
 
 
 def name_of(spec: "PolicySpec") -> str:
@@ -70,15 +89,15 @@ def name_of(spec: "PolicySpec") -> str:
     return f"{spec.task}-image" if sees else spec.task
 
 
-def copy_checkpoint(path: Path, target: Path) -> None:
-    """Replaces a checkpoint's files by another one's, including fidelity and draft."""
+def copy_checkpoint(path: Path, target: Path, measured: bool = True) -> None:
+    """Replaces a checkpoint's files by another one's, including fidelity and draft, unless these have become invalid."""
     from paradp.checkpoints.drafts import DOCUMENT, WEIGHTS
     from paradp.policy.fidelity import FILE
 
     for name in FILES:
         shutil.copyfile(path / name, target / name)
     for name in (FILE, DOCUMENT, WEIGHTS):
-        if (path / name).exists():
+        if measured and (path / name).exists():
             shutil.copyfile(path / name, target / name)
         else:
             (target / name).unlink(missing_ok=True)
