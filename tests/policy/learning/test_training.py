@@ -172,7 +172,7 @@ def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
     for a, b in zip(start, second.network.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
     other = dataclasses.replace(config, network=UnetConfig(channels=(16, 32)))
-    with pytest.raises(ValueError, match="made for other observations, actions or network sizes"):
+    with pytest.raises(SettingError, match=r"not those of the policy to start from \(network\.channels: .8, 16. in the p"):
         train(demonstrations, other, tmp_path / "third", ignore, init=first)
 
 
@@ -263,7 +263,7 @@ def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tm
     other = rewritten(
         demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
     )
-    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demons"):
+    with pytest.raises(ValueError, match=r"does not fit the demonstrations \(observation: .*in the policy, .*in the demons"):
         train(other, CONFIG, tmp_path / "second", ignore, init=first)
     assert not (tmp_path / "second").exists()
 
@@ -557,7 +557,7 @@ def test_a_policy_to_start_from_may_only_execute_another_number_of_steps(demonst
     fewer = train(demonstrations, dataclasses.replace(config, execute=4), tmp_path / "run", ignore, init=trained)
     assert fewer.spec.horizons == dataclasses.replace(trained.spec.horizons, execute=4)
     for name, value in (("observe", 1), ("predict", 24)):
-        with pytest.raises(ValueError, match=rf"horizons\.{name}: \d+ in the policy, {value} in the demonstrations"):
+        with pytest.raises(ValueError, match=rf"horizons\.{name}: \d+ in the policy, {value} in the settings"):
             train(demonstrations, dataclasses.replace(config, **{name: value}), tmp_path / name, ignore, init=trained)
 
 
