@@ -210,6 +210,9 @@ def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstratio
         ({"process": FlowConfig()}, r"\(prediction_type: epsilon there, flow_prediction here\)"),
         ({"network": UnetConfig(channels=(8, 16), kernel_size=3)}, r"\(kernel_size: 5 there, 3 here\)"),
         ({"bf16": True}, r"\(bf16: False there, True here\)"),
+        ({"steps": 20}, r"\(steps: 12 there, 20 here\); choose another --out\. To train .*: --init .*/run/checkpoint$"),
+        ({"save_every": 2, "learning_rate": 0.1}, r"To train its policy on, start a new run from it: --init"),
+        ({"steps": 20, "network": UnetConfig(channels=(16, 16))}, r"choose another --out$"),
     ],
 )
 def test_a_training_is_not_continued_with_other_settings(demonstrations, tmp_path, change, message):
