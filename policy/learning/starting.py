@@ -25,7 +25,7 @@ def settings_of(start: PolicySpec) -> dict[str, Any]:
     return {"network": start.network, "process": process_config(start.schedule), "vision": _vision_of(start), **horizons}
 
 
-def values_of(start: PolicySpec) -> dict[str, Any]:
+def _values_of(start: PolicySpec) -> dict[str, Any]:
     """The values of the options of these settings, by name: each part's kind and the settings of the parts that it has."""
     parts = settings_of(start)
     kinds = {name: parts[name].kind for name in ("network", "process", "vision")}
@@ -93,9 +93,9 @@ def refuse_others(typed: Mapping[str, Any], start: PolicySpec) -> None:
         SettingError: one differs.
         ValueError: as `settings_of`.
     """
-    own = values_of(start)
+    own = _values_of(start)
     for name, value in typed.items():
-        if name == "observation_scaling" or name not in own:
+        if name not in own:
             raise SettingError(f"{name} must be left out: the policy to start from has its own settings", name)
         if value != own[name]:
             said = f"must be left out or {_said(own[name])}, as in the policy to start from, not {_said(value)}"

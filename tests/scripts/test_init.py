@@ -82,6 +82,12 @@ def test_a_policy_keeps_what_was_not_typed_and_refuses_what_contradicts_it(train
     assert not (tmp_path / "third").exists()
 
 
+def test_a_converted_policy_is_distilled(printed_by, converted, tmp_path):
+    printed_by("distill", converted, "--data", STORE, "--out", tmp_path / "student", *SHORT)
+    card = read_card(tmp_path / "student/checkpoint")
+    assert "## Distilled from an earlier policy\n> # pusht: diffusion policy\n" in card
+
+
 def test_other_demonstrations_and_distilled_policies_are_refused(train, printed_by, tmp_path):
     train("first", *NETWORK)
     init = ("--init", tmp_path / "first/checkpoint")
