@@ -135,6 +135,6 @@ def process_config(schedule: Mapping[str, Any]) -> ProcessConfig:
     names = ("prediction_type", "beta_schedule", *("beta_start", "beta_end") * with_betas)
     try:
         known = DiffusionConfig(**{name: schedule[name] for name in names if name in schedule})
-    except SettingError:
+    except (SettingError, TypeError):  # other settings, or damaged ones, which `process_of` refuses
         return OwnDiffusion(scheduler=dict(schedule))
     return known if known.schedule == schedule else OwnDiffusion(scheduler=dict(schedule))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from lerobot_fixtures import PUSHT, for_pusht
 
 from paradp.checkpoints import read_card, read_info
@@ -16,7 +17,8 @@ from paradp.policy.learning.starting import settings_of
 from paradp.policy.learning.training import spec_for
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.vision.config import PixelsConfig, VisionConfig
-from paradp.policy.process_config import DiffusionConfig, FlowConfig
+from paradp.policy.process import process_of
+from paradp.policy.process_config import DiffusionConfig, FlowConfig, process_config
 
 STORE = Path(__file__).parent.parent / "data" / "behaviour" / "demonstrations.zarr"
 SHORT = ("--steps", 2, "--batch-size", 8, "--save-every", 1, "--no-bf16")
@@ -122,3 +124,23 @@ def test_a_run_with_all_options_of_its_start_continues_without_them(options, inf
     vision = config.vision.fitted(observed_features(info.observation))
     spec = spec_for(info, config.network, config.process.schedule, vision, config.horizons)
     assert TrainingConfig(**settings_of(spec)).settings() == config.settings()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"beta_start": "x"}, "beta_start = 'x' is not supported"),
+        ({"prediction_type": ["epsilon"]}, r"prediction_type = \['epsilon'\] is not supported"),
+        ({"_class_name": "LCMScheduler"}, "LCMScheduler cannot be trained on"),
+    ],
+)
+def test_a_damaged_schedule_of_a_start_is_refused_in_one_sentence(change, said):
+    with pytest.raises(ValueError, match=said):
+        process_of(process_config(DiffusionConfig("epsilon", "linear").schedule | change).schedule)
+
+
+def test_a_schedule_without_a_prediction_type_is_one_of_noise_as_in_diffusers():
+    schedule = {name: value for name, value in DiffusionConfig().schedule.items() if name != "prediction_type"}
+    clean, noise = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    process = process_of(process_config(schedule).schedule)
+    assert torch.equal(process.target(clean, noise, torch.tensor([50])), noise)
