@@ -111,7 +111,7 @@ def settings(config: Flags, start_from: Path | None, bf16: bool | None) -> Train
     """
     if start_from is None:
         return config.checked(bf16=bf16)
-    with loading("PyTorch"):
+    with loading("PyTorch, to read the policy to start from"):
         from paradp.checkpoints import read_info
         from paradp.policy.learning.starting import refuse_others, settings_of
     spec, typed = read_info(start_from).spec, config.inherited()
