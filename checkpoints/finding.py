@@ -84,7 +84,8 @@ def find_own(name_or_path: str | Path) -> Path:
     """
     path = find_checkpoint(name_or_path)
     if is_theirs(path):
-        raise ValueError(f"{path} is a policy of {_program(path)}; this takes checkpoints of paradp only")
+        convert = f"convert it first: paradp convert {path} --out FOLDER"
+        raise ValueError(f"{path} is a policy of {_program(path)}; this takes checkpoints of paradp only: {convert}")
     return path
 
 

@@ -52,10 +52,10 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], holds: str, re
         SettingError: it has not; the message contains the differences, and the error the names of the settings.
     """
     if differing := differences(there, here):
-        raise SettingError(f"{holds} ({differing}); {remedy}", *_changed(there, here))
+        raise SettingError(f"{holds} ({differing}); {remedy}", *changed(there, here))
 
 
-def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The names of the values in which two descriptions differ, compared as in `differences`."""
     return list(dict.fromkeys(place[0] for place in _differing(there, here)))
 

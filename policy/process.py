@@ -77,7 +77,7 @@ class Diffusion:
     def __init__(self, schedule: Mapping[str, Any]):
         self.table = step_table(schedule)
         self._scheduler = DDPMScheduler.from_config(schedule)
-        self._target = _TARGETS[schedule["prediction_type"]]
+        self._target = _TARGETS[schedule.get("prediction_type", "epsilon")]
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         return torch.randint(self._scheduler.config.num_train_timesteps, (size,), generator=generator)

@@ -4,7 +4,8 @@
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from paradp.policy.errors import SettingError
@@ -82,6 +83,24 @@ class DiffusionConfig(Trainable):
 
 
 @dataclass(frozen=True)
+class OwnDiffusion(DiffusionConfig):
+    """The diffusion of a policy that was trained with other settings than `DiffusionConfig` has, as by another program.
+
+    Attributes:
+        scheduler: its diffusers scheduler config, which replaces the other settings.
+    """
+
+    scheduler: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        return dict(self.scheduler)
+
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.scheduler.items() if name != "_class_name"}
+
+
+@dataclass(frozen=True)
 class FlowConfig(Trainable):
     """Rectified flow over 100 timesteps; it has no settings."""
 
@@ -96,3 +115,26 @@ class FlowConfig(Trainable):
 
 
 ProcessConfig = DiffusionConfig | FlowConfig
+
+
+def process_config(schedule: Mapping[str, Any]) -> ProcessConfig:
+    """The settings of the process of a trained policy.
+
+    Args:
+        schedule: its diffusers scheduler config.
+
+    Raises:
+        ValueError: the process cannot be trained, as that of a distilled policy.
+    """
+    kind = schedule["_class_name"]
+    if dict(schedule) == FlowConfig().schedule:
+        return FlowConfig()
+    if kind != DiffusionConfig().schedule["_class_name"]:
+        raise ValueError(f"a policy with a schedule of {kind} cannot be trained on: a distilled policy, or a shifted flow")
+    with_betas = schedule.get("beta_schedule") != DiffusionConfig.beta_schedule
+    names = ("prediction_type", "beta_schedule", *("beta_start", "beta_end") * with_betas)
+    try:
+        known = DiffusionConfig(**{name: schedule[name] for name in names if name in schedule})
+    except (SettingError, TypeError):  # other settings, or damaged ones, which `process_of` refuses
+        return OwnDiffusion(scheduler=dict(schedule))
+    return known if known.schedule == schedule else OwnDiffusion(scheduler=dict(schedule))

@@ -67,6 +67,7 @@ class Note:
         typed: the name of its option, if it is not the field's name.
         names: its values, if installed packages may add to them.
         kinds: the classes of settings that it may hold one of, if installed packages may add to them.
+        inherited: whether a policy that a training starts from determines it; its option has no value if not given.
     """
 
     limits: Limits | None = None
@@ -77,6 +78,7 @@ class Note:
     typed: str | None = None
     names: Callable[[], tuple[str, ...]] | None = None
     kinds: "Callable[[], tuple[type[Settings], ...]] | None" = None
+    inherited: bool = False
 
 
 def setting(default: T, limits: Limits | None = None, **notes: Any) -> T:

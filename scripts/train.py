@@ -1,6 +1,7 @@
 """`paradp train`: trains a policy on demonstrations."""
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def train(
         out: directory of state, metrics, loss plot and checkpoint; by default runs/train/TASK-DIGEST. The digest depends on
             the demonstrations and all settings, so the same command continues its training, and other commands use
             another directory.
-        init: start from the weights of this checkpoint directory instead of random ones.
+        init: start from the policy in this checkpoint directory instead of random weights. Network, process, image encoder
+            and horizons are then its own; only --execute may be another.
         half: store the checkpoint's weights in half precision.
         bf16: compute in bfloat16; by default both formats are timed, and the faster one is used.
         no_bf16: compute in float32.
@@ -77,7 +79,8 @@ def train(
         config: settings of the training.
     """
     let_the_first_speak()
-    training = config.checked(bf16=asked_for(bf16, no_bf16))
+    start_from = None if init is None else find_own(init)
+    training = settings(config, start_from, asked_for(bf16, no_bf16))
     rollouts = evaluating.checked()
     check_followed(task, rollouts, training.save_every, tensorboard)
     check_device(device, several=False)
@@ -85,7 +88,6 @@ def train(
     check_data(path, task)
     if out is not None:
         check_folder(out)
-    start_from = None if init is None else find_own(init)
     with loading("PyTorch"):
         from paradp.policy.learning.training import train as run
     demonstrations = open_data(path, task)
@@ -98,6 +100,27 @@ def train(
     learn = partial(run, init=load_trained(start_from) if start_from else None)
     tried = TrainingRollouts(task, training.process.kind, out, rollouts, device)
     follow(learn, Following(demonstrations, training, out, start_from, half, device, tried, tensorboard))
+
+
+def settings(config: Flags, start_from: Path | None, bf16: bool | None) -> TrainingConfig:
+    """Makes the settings of a training from the options; the policy that it starts from determines some of them.
+
+    Raises:
+        SettingError: the configuration is impossible, or options contradict the policy.
+        ValueError: the policy cannot be read or trained.
+    """
+    if start_from is None:
+        return config.checked(bf16=bf16)
+    with loading("PyTorch, to read the policy to start from"):
+        from paradp.checkpoints import read_info
+        from paradp.policy.learning.starting import refuse_others, settings_of
+    spec, typed = read_info(start_from).spec, config.inherited()
+    execute = typed.pop("execute", spec.horizons.execute)
+    refuse_others(typed, spec)
+    own = settings_of(spec) | {"execute": execute}
+    if "crop" in typed:
+        own["vision"] = spec.vision  # as runs store it whose command says it
+    return replace(replace(config, **dict.fromkeys((*typed, "execute"))).checked(bf16=bf16), **own)
 
 
 def check_followed(task: str, rollouts: Evaluating, save_every: int, tensorboard: bool) -> None:

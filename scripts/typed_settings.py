@@ -27,7 +27,8 @@ _OLDER: dict[tuple[str, str], dict[str, Any]] = {
 class Typed(Generic[Config]):
     """The parsed options of a config before validation, so that we and not tyro write the error messages.
 
-    Every setting is a field, including those of the config's parts, which are `None` if not given.
+    Every setting is a field, including those of the config's parts. Those of parts, and inherited ones, are `None` if not
+    given.
     """
 
     config: ClassVar[type[Settings]]
@@ -40,12 +41,23 @@ class Typed(Generic[Config]):
             ValueError: a value cannot be parsed.
         """
         typed = _in_todays_words({one.name: getattr(self, one.name) for one in fields(self)})
+        for declared in option_fields(self.config):
+            name = option_name(declared)
+            if note_of(declared).inherited and typed[name] is None:
+                typed[name] = _shown(declared)
         for part, kinds in _parts(self.config).items():
             typed[part] = _chosen(part, kinds, typed)
         for declared in option_fields(self.config):
             if (name := option_name(declared)) in typed:
                 others[declared.name] = _meant(declared, typed[name])
         return self.config(**others)  # type: ignore[return-value]
+
+    def inherited(self) -> dict[str, Any]:
+        """The given settings that a policy to start from determines, by name: those of parts, and inherited ones."""
+        own = {option_name(declared) for declared in option_fields(self.config) if note_of(declared).inherited}
+        inner = {name for kinds in _parts(self.config).values() for name in _owners(kinds)}
+        typed = _in_todays_words({one.name: getattr(self, one.name) for one in fields(self)})
+        return {name: value for name, value in typed.items() if name in own | inner and value is not None}
 
 
 def options_of(
@@ -89,12 +101,21 @@ def _options(config: type[Settings], limits_first: bool) -> Iterator[tuple[str, 
     parts = _parts(config)
     for declared in option_fields(config):
         name = option_name(declared)
-        if name not in parts:
-            yield (name, *_option(declared, limits_first))
-            continue
-        yield name, Literal[tuple(parts[name])], kind_of(cast(Settings, declared.default))
-        for inner, owners in _owners(parts[name]).items():
+        kinds = parts.get(name, {})
+        hint, default = _option(declared, limits_first) if not kinds else (Literal[tuple(kinds)], _shown(declared))
+        yield (name, *(_left_out(hint, default) if note_of(declared).inherited else (hint, default)))
+        for inner, owners in _owners(kinds).items():
             yield _option_of_part(name, inner, owners)
+
+
+def _left_out(hint: Any, default: Any) -> tuple[Any, Any]:
+    """The type and the default of an inherited option: `None` if it is not given; the help text shows the value then."""
+    return Annotated[hint | None, tyro.conf.arg(help_behavior_hint=f"(default: {default}, or that of --init)")], None
+
+
+def _shown(declared: Field) -> Any:
+    """The default of a setting, as it is typed: for a part, its kind."""
+    return kind_of(cast(Settings, declared.default)) if kinds_of(declared) else declared.default
 
 
 def _option(declared: Field, limits_first: bool) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
 """Settings of trainings, checked before PyTorch is loaded."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from paradp.policy.choices import Scaling
@@ -69,13 +69,13 @@ class TrainingConfig(LearningConfig):
             number.
     """
 
-    network: NetworkConfig = setting(UnetConfig(), kinds=all_networks)
-    process: ProcessConfig = field(default=DiffusionConfig())
-    vision: Vision = setting(VisionConfig(), later=True)
-    observation_scaling: Scaling = setting("min-max", later=True)
-    observe: int = setting(Horizons.observe, Limits(1, MOST_OBSERVED), later=True)
-    predict: int = setting(Horizons.predict, Limits(1, MOST_HORIZON), later=True)
-    execute: int = setting(Horizons.execute, Limits(1, MOST_HORIZON), later=True)
+    network: NetworkConfig = setting(UnetConfig(), kinds=all_networks, inherited=True)
+    process: ProcessConfig = setting(DiffusionConfig(), inherited=True)
+    vision: Vision = setting(VisionConfig(), later=True, inherited=True)
+    observation_scaling: Scaling = setting("min-max", later=True, inherited=True)
+    observe: int = setting(Horizons.observe, Limits(1, MOST_OBSERVED), later=True, inherited=True)
+    predict: int = setting(Horizons.predict, Limits(1, MOST_HORIZON), later=True, inherited=True)
+    execute: int = setting(Horizons.execute, Limits(1, MOST_HORIZON), later=True, inherited=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

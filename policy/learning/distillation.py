@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paradp.policy.data.dataset import Dataset, largest_step
+from paradp.policy.data.dataset import Dataset
 from paradp.policy.data.windows import TrainingWindows
 from paradp.policy.errors import SettingError
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
@@ -20,7 +20,7 @@ from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_bat
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import join, own_device
-from paradp.policy.learning.training import check_made_for, spec_for
+from paradp.policy.learning.starting import spec_from
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
@@ -86,9 +86,7 @@ def _student_spec(teacher: PolicySpec, demonstrations: Dataset, teacher_steps: i
         `teacher_steps`.
     """
     schedule = student_schedule(teacher.schedule)
-    spec = spec_for(demonstrations.info, teacher.network, schedule, teacher.vision, teacher.horizons)
-    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
-    check_made_for(replace(teacher, schedule=schedule), spec)
+    spec = replace(spec_from(teacher, demonstrations), schedule=schedule)
     timesteps = schedule["num_train_timesteps"]
     if teacher_steps > timesteps:
         message = f"teacher_steps must be at most {timesteps}, the timesteps of the teacher, not {teacher_steps}"

@@ -196,5 +196,5 @@ class _TrainingDirectory:
             if not (self.out / "metrics.jsonl").exists():
                 refuse_filled(self.out, "training")
             return None
-        self._identity.check(noted, f"{self.out} holds a run with another configuration or other data")
+        self._identity.check(noted, self.out)
         return noted

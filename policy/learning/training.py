@@ -14,9 +14,7 @@ from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import TrainingWindows
-from paradp.policy.errors import SettingError
 from paradp.policy.features import observed_features
-from paradp.policy.identity import describe, differences
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.examples import cut_examples, send_examples, with_memory
@@ -24,6 +22,7 @@ from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_bat
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import join, own_device
+from paradp.policy.learning.starting import check_settings, spec_from
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
@@ -57,7 +56,7 @@ def train(
         out: the run's directory.
         save: writes a checkpoint of the averaged network into a directory.
         on_step: called with the number of steps taken and the last loss, in order; on a GPU for some steps together.
-        init: a policy to start from, with its normalisers, instead of random weights.
+        init: a policy to start from, with its normalisers, instead of random weights; `config` has its `settings_of`.
         on_arithmetic: called once, before the first step.
         choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
         on_start: called once, before the first step, with the number of steps of an earlier process and the policy then.
@@ -67,25 +66,19 @@ def train(
             there.
 
     Raises:
-        ValueError: the demonstrations are unusable, `init` does not fit them, `out` contains another run or other files, or
-            another process trains there.
+        ValueError: the demonstrations are unusable, `init` does not fit them or the settings, `out` contains another run or
+            other files, or another process trains there.
         OSError: `out` cannot be written, for example on a full disk; earlier saves are kept.
     """
     torch.manual_seed(config.seed)
-    check_ends_in_noise(process_of(config.process.schedule))
-    vision = config.vision.fitted(observed_features(demonstrations.info.observation))
-    spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision, config.horizons)
-    spec = replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
+    spec = _spec(demonstrations, config) if init is None else _continued_spec(demonstrations, config, init.spec)
+    check_ends_in_noise(process_of(spec.schedule))
     place = own_device(device)
     ranks = join(place)
     config = with_memory(config, demonstrations, out, ranks, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
-        if init is None:
-            start = _random_start(spec, training, config.observation_scaling)
-        else:
-            _check_start(init, spec, config)
-            start = replace(init, spec=spec)
+        start = replace(init, spec=spec) if init else _random_start(spec, training, config.observation_scaling)
         training, validation = send_examples(place, training, validation)
         start.move(place)
         objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
@@ -93,25 +86,21 @@ def train(
         return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 
 
-def _check_start(init: TrainedPolicy, spec: PolicySpec, config: TrainingConfig) -> None:
-    """Raises:
-    ValueError: a policy to start from does not fit the demonstrations and settings, or a setting would have no effect.
-    """
-    check_made_for(init.spec, spec)
-    if config.observation_scaling != TrainingConfig.observation_scaling:
-        said = "observation_scaling must be left out: the policy to start from has its own scaling"
-        raise SettingError(said, "observation_scaling")
+def _spec(demonstrations: Dataset, config: TrainingConfig) -> PolicySpec:
+    """The specification of a policy with random weights."""
+    vision = config.vision.fitted(observed_features(demonstrations.info.observation))
+    spec = spec_for(demonstrations.info, config.network, config.process.schedule, vision, config.horizons)
+    return replace(spec, action_step=tuple(largest_step(demonstrations).tolist()))
 
 
-def check_made_for(start: PolicySpec, spec: PolicySpec) -> None:
-    """Raises:
-    ValueError: a policy to start from does not fit the demonstrations and settings.
+def _continued_spec(demonstrations: Dataset, config: TrainingConfig, start: PolicySpec) -> PolicySpec:
+    """The specification of a policy that starts from another one.
+
+    Raises:
+        ValueError: the other one does not fit the demonstrations, or has other settings.
     """
-    # The steps of actions depend on the data, and no weight on the number of executed ones.
-    start = replace(start, action_step=spec.action_step, horizons=replace(start.horizons, execute=spec.horizons.execute))
-    sides = "in the policy", "in the demonstrations and settings"
-    if differing := differences(describe(start), describe(spec), sides):
-        raise ValueError(f"the policy to start from was made for other observations, actions or network sizes ({differing})")
+    check_settings(config, start)
+    return spec_from(start, demonstrations, config.execute)
 
 
 def _random_start(spec: PolicySpec, training: TrainingWindows, scaling: Scaling) -> TrainedPolicy:

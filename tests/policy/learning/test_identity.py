@@ -16,6 +16,7 @@ from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
 
 STORED = Path(__file__).parents[2] / "data" / "behaviour"
+OUT = Path("run")
 
 
 def noted(identity: TrainingIdentity, bf16: bool = False) -> Noted:
@@ -36,7 +37,7 @@ def test_a_stored_training_has_the_current_identity():
     there = StateFile(STORED / "training" / "state.safetensors").noted()
     # That state notes settings of parts that it does not have, too.
     assert here.document() == {name: there.identity[name] for name in here.document()}
-    here.check(there, "it is another")
+    here.check(there, OUT)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +51,9 @@ def test_a_stored_training_has_the_current_identity():
     ],
 )
 def test_another_training_is_refused(identity, change, message):
-    identity.check(noted(identity), "it is another")
-    with pytest.raises(SettingError, match=rf"^it is another \({message}\); choose another --out"):
-        replace(identity, **change).check(noted(identity), "it is another")
+    identity.check(noted(identity), OUT)
+    with pytest.raises(SettingError, match=rf"^run holds a run with .* or other data \({message}\); choose another --out"):
+        replace(identity, **change).check(noted(identity), OUT)
 
 
 def test_settings_stored_only_if_not_default_are_compared_in_both_directions(identity):
@@ -60,9 +61,9 @@ def test_settings_stored_only_if_not_default_are_compared_in_both_directions(ide
     other = replace(identity, config=TrainingConfig(network=UnetConfig(groups=4)))
     assert "groups" not in identity.document() and other.document()["groups"] == 4
     with pytest.raises(SettingError, match=r"\(groups: 4 there, 8 here\)"):
-        identity.check(noted(other), "it is another")
+        identity.check(noted(other), OUT)
 
 
 def test_the_origin_of_demonstrations_and_an_automatic_arithmetic_are_not_compared(identity, info):
-    identity.check(noted(identity, bf16=True), "it is another")
-    replace(identity, demonstrations=replace(info, made_with={"copied": True})).check(noted(identity), "it is another")
+    identity.check(noted(identity, bf16=True), OUT)
+    replace(identity, demonstrations=replace(info, made_with={"copied": True})).check(noted(identity), OUT)

@@ -172,7 +172,7 @@ def test_training_goes_on_from_another_policy(demonstrations, tmp_path):
     for a, b in zip(start, second.network.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
     other = dataclasses.replace(config, network=UnetConfig(channels=(16, 32)))
-    with pytest.raises(ValueError, match="made for other observations, actions or network sizes"):
+    with pytest.raises(SettingError, match=r"not those of the policy to start from \(network\.channels: .8, 16. in the p"):
         train(demonstrations, other, tmp_path / "third", ignore, init=first)
 
 
@@ -210,6 +210,9 @@ def test_a_spoilt_log_is_refused_before_it_fills_the_memory(spoilt, demonstratio
         ({"process": FlowConfig()}, r"\(prediction_type: epsilon there, flow_prediction here\)"),
         ({"network": UnetConfig(channels=(8, 16), kernel_size=3)}, r"\(kernel_size: 5 there, 3 here\)"),
         ({"bf16": True}, r"\(bf16: False there, True here\)"),
+        ({"steps": 20}, r"\(steps: 12 there, 20 here\); choose another --out\. To train .*: --init .*/run/checkpoint$"),
+        ({"save_every": 2, "learning_rate": 0.1}, r"To train its policy on, start a new run from it: --init"),
+        ({"steps": 20, "network": UnetConfig(channels=(16, 16))}, r"choose another --out$"),
     ],
 )
 def test_a_training_is_not_continued_with_other_settings(demonstrations, tmp_path, change, message):
@@ -263,7 +266,7 @@ def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tm
     other = rewritten(
         demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
     )
-    with pytest.raises(ValueError, match=r"other observations, actions or network sizes .*in the policy, .*in the demons"):
+    with pytest.raises(ValueError, match=r"does not fit the demonstrations \(observation: .*in the policy, .*in the demons"):
         train(other, CONFIG, tmp_path / "second", ignore, init=first)
     assert not (tmp_path / "second").exists()
 
@@ -557,7 +560,7 @@ def test_a_policy_to_start_from_may_only_execute_another_number_of_steps(demonst
     fewer = train(demonstrations, dataclasses.replace(config, execute=4), tmp_path / "run", ignore, init=trained)
     assert fewer.spec.horizons == dataclasses.replace(trained.spec.horizons, execute=4)
     for name, value in (("observe", 1), ("predict", 24)):
-        with pytest.raises(ValueError, match=rf"horizons\.{name}: \d+ in the policy, {value} in the demonstrations"):
+        with pytest.raises(ValueError, match=rf"horizons\.{name}: \d+ in the policy, {value} in the settings"):
             train(demonstrations, dataclasses.replace(config, **{name: value}), tmp_path / name, ignore, init=trained)
 
 
