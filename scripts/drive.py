@@ -221,7 +221,7 @@ def _run(
     safe = SafeController(controller, limits, hold)
     with _shown(live, seconds, driven) as show:
         try:
-            run(robot, safe, limits, seconds, driven, show, on_command)
+            run(robot, safe, limits, hold, seconds, driven, show, on_command)
         except KeyboardInterrupt:
             say("interrupted")
         except ConnectionError as failure:
