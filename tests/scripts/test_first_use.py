@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.config import TrainingConfig
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 from paradp.scripts.console import console
-from paradp.scripts.drive import _preparing
+from paradp.scripts.drive import _preparing, _say_plans
 from paradp.scripts.main import main
 
 
@@ -117,3 +118,27 @@ def test_driving_announces_what_it_does():
     assert _preparing(None, "process", True) == (
         "loading the policy in a separate process; measuring which sampler is fastest here"
     )
+
+
+def test_driving_names_the_sampler_of_the_server(capsys):
+    _say_plans(SimpleNamespace(metadata={"sampler": "auto (ddim-5)\x1b[31m"}), "auto", 0.02)
+    _say_plans(SimpleNamespace(metadata={}), "auto", 0.03)
+    assert capsys.readouterr().out.splitlines() == [
+        "the server's sampler is auto (ddim-5)?[31m",
+        "a plan takes 20 ms",
+        "a plan takes 30 ms",
+    ]
+
+
+@pytest.mark.parametrize("plans", ["process", "thread"])
+def test_driving_computes_the_policy_on_the_chosen_device(typed, monkeypatch, plans):
+    loads = []
+
+    def source(server, ca, plans, load, threads):
+        loads.append(load)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("paradp.scripts.drive._source", source)
+    said = typed("drive", "lift", "--plans", plans, "--device", "cpu,cpu", "--sampler", "ddim-5", "--engine", "eager")
+    assert "enough" in said
+    assert len(loads[0]().devices) == 2
