@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from paradp.policy.choices import Blending, Late
-from paradp.policy.errors import printable
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Positive, Seed
@@ -20,17 +19,17 @@ from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_device, check_file, check_new
+from paradp.scripts.plans import check_same, preparing, say_plans, source_of
 from paradp.scripts.recording import check_rerun, recorded_drive
 from paradp.scripts.robots import body_of
-from paradp.scripts.serve import check_remote, remote
+from paradp.scripts.serve import check_remote
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.policy.control.asynchronous import AsyncController
     from paradp.policy.control.controller import Command, Hold
-    from paradp.policy.control.sources import PlanSource
-    from paradp.policy.spec import Interface, PolicySpec
+    from paradp.policy.spec import PolicySpec
     from paradp.rollouts.realtime.drive import Driven
     from paradp.rollouts.realtime.reports import Robot, TickReport
 
@@ -125,14 +124,14 @@ def drive(
         with ExitStack() as stack:
             if out is not None:
                 stack.enter_context(OutputLock.inside(out))
-            with doing(_preparing(server, plans, measured)) as show:
-                source = _source(server, ca, plans, load, how.threads or cores())
+            with doing(preparing(server, plans, measured)) as show:
+                source = source_of(server, ca, plans, load, how.threads or cores())
                 stack.callback(source.close)
-                _check_same(source.spec, spec)
+                check_same(source.spec, spec)
                 budget = None if budget_ms is None else budget_ms / 1000
                 controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
                 warm = controller.warm_up(on_wait=show)
-            _say_plans(source, sampler, warm)
+            say_plans(source, sampler, warm)
             with doing("starting the robot"):
                 moving = body.start()
                 stack.callback(moving.close)
@@ -167,50 +166,6 @@ def _check_places(
         check_new(out / "drive.json", "--out")
     if trace is not None:
         check_file(trace, "--trace")
-
-
-def _preparing(server: str | None, plans: str, measured: bool) -> str:
-    """Describes the work before the robot starts."""
-    if server is not None:
-        return f"requesting first plans from {server}"
-    process = " in a separate process" * (plans == "process")
-    return f"loading the policy{process}" + "; measuring which sampler is fastest here" * measured
-
-
-def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
-    from paradp.checkpoints import read_info
-    from paradp.policy.control.sources import InProcess, InThread
-
-    if server is not None:
-        return remote(server, ca)
-    if plans == "thread":
-        return InThread(load())
-    return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
-
-
-def _say_plans(source: "PlanSource", sampler: str, seconds: float) -> None:
-    from paradp.policy.control.sources import InProcess, InThread
-
-    if isinstance(source, InProcess | InThread):
-        if chosen := source.chosen():
-            say(f"{sampler} is {chosen}")
-    elif isinstance(name := getattr(source, "metadata", {}).get("sampler"), str):
-        say(f"the server's sampler is {printable(name):.100}")
-    say(f"a plan takes {1000 * seconds:.0f} ms")
-
-
-def _check_same(served: "Interface", here: "Interface") -> None:
-    """Checks that a server's policy has the same inputs and outputs as the one here.
-
-    Raises:
-        ValueError: they differ.
-    """
-    from paradp.policy.identity import describe, differences
-    from paradp.policy.spec import Interface
-
-    wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
-    if differing := differences(describe(served), wanted):
-        raise ValueError(f"the server's policy differs from the one here ({differing})")
 
 
 def _run(

@@ -106,7 +106,7 @@ class ByLeRobot:
 
 
 def _remedy(spec: "PolicySpec", names: Path) -> str:
-    """What to do if the names of the policy's quantities are not LeRobot's, and the file that assigns them is missing."""
+    """The remedy if the names of the policy's quantities are not LeRobot's and the file that assigns them is missing."""
     from paradp.rollouts.realtime.wiring import ACTION, OBSERVATION
 
     if names.exists() or (all(key.startswith(OBSERVATION) for key in spec.observation) and set(spec.action) == {ACTION}):
