@@ -12,35 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from paradp.policy.choices import Blending, Late
-from paradp.policy.computing import Computing
 from paradp.rollouts.machine import cores, hardware, versions
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Positive, Seed
+from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
 from paradp.scripts.lists import SamplerText
-from paradp.scripts.places import check_file, check_new
+from paradp.scripts.places import check_device, check_file, check_new
+from paradp.scripts.plans import check_same, preparing, say_plans, source_of
 from paradp.scripts.recording import check_rerun, recorded_drive
 from paradp.scripts.robots import body_of
-from paradp.scripts.serve import check_remote, remote
-from paradp.scripts.typed_settings import Typed, options_of
+from paradp.scripts.serve import check_remote
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from paradp.policy.control.asynchronous import AsyncController
     from paradp.policy.control.controller import Command, Hold
-    from paradp.policy.control.sources import PlanSource
-    from paradp.policy.spec import Interface, PolicySpec
+    from paradp.policy.spec import PolicySpec
     from paradp.rollouts.realtime.drive import Driven
     from paradp.rollouts.realtime.reports import Robot, TickReport
 
 
-@options_of(Computing, without=("device",))
-class Flags(Typed[Computing]):
-    """The options of `paradp drive` for the computation; the device is not one of them."""
-
-
-DEFAULT_COMPUTING = Flags()
+Plans = Literal["process", "thread"]
+SAMPLER = "auto"
+PLANS: Plans = "process"
 
 
 # Long: its parameters are the command's options, and its docstring is their help.
@@ -48,8 +44,8 @@ def drive(
     task: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TASK]")] = None,
     robot: str | None = None,
     minutes: Positive = 1.0,
-    sampler: SamplerText = "auto",
-    plans: Literal["process", "thread"] = "process",
+    sampler: SamplerText = SAMPLER,
+    plans: Plans = PLANS,
     server: str | None = None,
     ca: Path | None = None,
     late: Late = "continue-chunk",
@@ -64,7 +60,7 @@ def drive(
     trace: Path | None = None,
     rerun: Path | None = None,
     out: Path | None = None,
-    computing: tyro.conf.OmitArgPrefixes[Flags] = DEFAULT_COMPUTING,
+    computing: tyro.conf.OmitArgPrefixes[ComputingFlags] = DEFAULT_COMPUTING,
 ) -> None:
     """Drive a robot in real time: the next chunk is planned while the robot moves.
 
@@ -88,7 +84,8 @@ def drive(
             --robot.type and --robot.key; LeRobot must be installed, and the robot calibrated.
         minutes: duration in wall-clock minutes.
         plans: plan in another process, or in a thread of the control loop's process.
-        server: plan on a policy server, ws://HOST:PORT, or wss://HOST:PORT with TLS.
+        server: plan on a policy server, ws://HOST:PORT, or wss://HOST:PORT with TLS. The sampler and how the policy is
+            computed are set there.
         ca: a PEM file with the certificates to trust, for wss; the system's by default.
         late: what to do if a chunk is late: hold, continue-chunk (execute the rest of the last one, then hold), or stop.
         budget_ms: time limit for the solver of a plan, in milliseconds. A limit changes the distribution of plans, by at
@@ -108,7 +105,8 @@ def drive(
     """
     body, how = body_of(robot, task, checkpoint, disturbance, seed), computing.checked()
     measured = SamplerChoice.parse(sampler).measured
-    _check_places(server, ca, out, trace)
+    _check_places(server, ca, _typed_for_planning(sampler, plans, computing), out, trace)
+    check_device(how.device)
     if rerun is not None:
         check_rerun(rerun)
     with loading(body.packages):
@@ -120,20 +118,20 @@ def drive(
         spec = read_info(body.checkpoint).spec
         hold = body.prepare(spec)
     spec.horizons.with_execute(execute)
-    load = partial(load_policy, body.checkpoint, sampler, engine=how.engine, precision=how.precision)
+    load = partial(load_policy, body.checkpoint, sampler, how.device, engine=how.engine, precision=how.precision)
     driven = Driven()
     with recorded_drive(rerun, spec) as on_command:
         with ExitStack() as stack:
             if out is not None:
                 stack.enter_context(OutputLock.inside(out))
-            with doing(_preparing(server, plans, measured)) as show:
-                source = _source(server, ca, plans, load, how.threads or cores())
+            with doing(preparing(server, plans, measured)) as show:
+                source = source_of(server, ca, plans, load, how.threads or cores())
                 stack.callback(source.close)
-                _check_same(source.spec, spec)
+                check_same(source.spec, spec)
                 budget = None if budget_ms is None else budget_ms / 1000
                 controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
                 warm = controller.warm_up(on_wait=show)
-            _say_plans(source, sampler, warm)
+            say_plans(source, sampler, warm)
             with doing("starting the robot"):
                 moving = body.start()
                 stack.callback(moving.close)
@@ -143,13 +141,24 @@ def drive(
             raise failure
 
 
-def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: Path | None) -> None:
+def _typed_for_planning(sampler: str, plans: str, computing: ComputingFlags) -> list[str]:
+    """The given options that decide how plans are made on this machine."""
+    given = {"sampler": sampler != SAMPLER, "plans": plans != PLANS}
+    given |= {name: value != getattr(DEFAULT_COMPUTING, name) for name, value in vars(computing).items()}
+    return [f"--{name}" for name, differs in given.items() if differs]
+
+
+def _check_places(
+    server: str | None, ca: Path | None, for_planning: list[str], out: Path | None, trace: Path | None
+) -> None:
     """Checks the source of plans and the output paths.
 
     Raises:
         ValueError, OSError: one of them cannot be used.
     """
     if server is not None:
+        if for_planning:
+            raise ValueError(f"with --server, plans are made on the server: set {', '.join(for_planning)} there")
         check_remote(server, ca)
     elif ca is not None:
         raise ValueError("--ca is for --server")
@@ -157,47 +166,6 @@ def _check_places(server: str | None, ca: Path | None, out: Path | None, trace: 
         check_new(out / "drive.json", "--out")
     if trace is not None:
         check_file(trace, "--trace")
-
-
-def _preparing(server: str | None, plans: str, measured: bool) -> str:
-    """Describes the work before the robot starts."""
-    if server is not None:
-        return f"requesting first plans from {server}"
-    process = " in a separate process" * (plans == "process")
-    return f"loading the policy{process}" + "; measuring which sampler is fastest here" * measured
-
-
-def _source(server: str | None, ca: Path | None, plans: str, load: Callable, threads: int) -> "PlanSource":
-    from paradp.checkpoints import read_info
-    from paradp.policy.control.sources import InProcess, InThread
-
-    if server is not None:
-        return remote(server, ca)
-    if plans == "thread":
-        return InThread(load())
-    return InProcess(read_info(load.args[0]).spec, load, threads)  # type: ignore[attr-defined]
-
-
-def _say_plans(source: "PlanSource", sampler: str, seconds: float) -> None:
-    from paradp.policy.control.sources import InProcess, InThread
-
-    if isinstance(source, InProcess | InThread) and (chosen := source.chosen()):
-        say(f"{sampler} is {chosen}")
-    say(f"a plan takes {1000 * seconds:.0f} ms")
-
-
-def _check_same(served: "Interface", here: "Interface") -> None:
-    """Checks that a server's policy has the same inputs and outputs as the one here.
-
-    Raises:
-        ValueError: they differ.
-    """
-    from paradp.policy.identity import describe, differences
-    from paradp.policy.spec import Interface
-
-    wanted = {name: value for name, value in describe(here).items() if name in Interface.__dataclass_fields__}
-    if differing := differences(describe(served), wanted):
-        raise ValueError(f"the server's policy differs from the one here ({differing})")
 
 
 def _run(
@@ -221,7 +189,7 @@ def _run(
     safe = SafeController(controller, limits, hold)
     with _shown(live, seconds, driven) as show:
         try:
-            run(robot, safe, limits, seconds, driven, show, on_command)
+            run(robot, safe, limits, hold, seconds, driven, show, on_command)
         except KeyboardInterrupt:
             say("interrupted")
         except ConnectionError as failure:

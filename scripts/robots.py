@@ -82,14 +82,18 @@ class ByLeRobot:
         self.checkpoint = found(checkpoint)
 
     def prepare(self, spec: "PolicySpec") -> "Hold":
-        from paradp.bridges.facts import read_facts
+        from paradp.bridges.facts import facts_file, read_facts
         from paradp.rollouts.realtime.lerobot_devices import make_device
         from paradp.rollouts.realtime.lerobot_robot import LeRobotRobot
         from paradp.rollouts.realtime.wiring import Renamed
 
         facts = read_facts(self.checkpoint)
         renamed = Renamed(facts.observation or {}, facts.action)
-        self._robot = LeRobotRobot(make_device(self._choice.kind, self._choice.settings), spec, renamed, self._seed)
+        device = make_device(self._choice.kind, self._choice.settings)
+        try:
+            self._robot = LeRobotRobot(device, spec, renamed, self._seed)
+        except ValueError as error:
+            raise ValueError(f"{error}{_remedy(spec, facts_file(self.checkpoint))}") from error
         return self._robot.hold
 
     def start(self) -> "Robot":
@@ -99,6 +103,15 @@ class ByLeRobot:
             self._robot.close()
             raise
         return self._robot
+
+
+def _remedy(spec: "PolicySpec", names: Path) -> str:
+    """The remedy if the names of the policy's quantities are not LeRobot's and the file that assigns them is missing."""
+    from paradp.rollouts.realtime.wiring import ACTION, OBSERVATION
+
+    if names.exists() or (all(key.startswith(OBSERVATION) for key in spec.observation) and set(spec.action) == {ACTION}):
+        return ""
+    return f"; if {names.name} of the training's data set renames quantities, copy it to {names}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Limits on a robot's commands, and the reasons to stop it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -118,11 +118,40 @@ class SafetyLimits:
         least = _MOVING_RANGE * (self.high - self.low) if self.rate is None else _MOVING_RATE * self.rate
         return bool((np.abs(action - resting) > least).any())
 
+    def including(self, *actions: np.ndarray) -> "SafetyLimits":
+        """The limits, with `low` and `high` widened as far as these actions."""
+        low, high = (np.vstack([limit, *actions]) for limit in (self.low, self.high))
+        if (low >= self.low).all() and (high <= self.high).all():
+            return self
+        return replace(self, low=low.min(0), high=high.max(0))
+
+    def check_start(self, position: np.ndarray) -> None:
+        """Raises:
+        ValueError: the robot's position is outside the limits by more than the jump limit.
+        """
+        outside = np.abs(position - position.clip(self.low, self.high))
+        if self.jump is None or (outside <= self.jump).all():
+            return
+        worst = int((outside / self.jump).argmax())
+        limit = (self.low if position[worst] < self.low[worst] else self.high)[worst]
+        raise ValueError(
+            f"the robot cannot start at {position[worst]:g} in dimension {worst} of its position, because the limit is"
+            f" {limit:g} and a command may change by at most {self.jump[worst]:g}: move the robot into the limits first"
+        )
+
     def checked(self, action: np.ndarray) -> np.ndarray:
         """The nearest action within the limits, a copy.
 
         Raises:
             Unsafe: it has another shape or type, is not finite, or contains an invalid rotation.
+        """
+        return self.within(self.sound(action))
+
+    def sound(self, action: np.ndarray) -> np.ndarray:
+        """The action as an array.
+
+        Raises:
+            Unsafe: it has another shape or type, or is not finite.
         """
         action = np.asarray(action)
         if action.shape != self.low.shape:
@@ -131,7 +160,7 @@ class SafetyLimits:
             raise Unsafe(StopReason.FAULT, f"the command must be an array of numbers, not of dtype {action.dtype}")
         if not np.isfinite(action).all():
             raise Unsafe(StopReason.NOT_FINITE, f"the command is not finite: {action}")
-        return self.within(action)
+        return action
 
     def within(self, action: np.ndarray) -> np.ndarray:
         """The nearest action within `low` and `high`, a copy.

@@ -2,6 +2,7 @@
 
 | condition | reaction |
 | --- | --- |
+| a robot outside the action limits by more than the jump limit when an episode begins | `act` raises an error |
 | a command outside the action limits | clipped to the limits |
 | a change from the last command above the rate limit | slowed down to the rate limit |
 | a change above the jump limit, a command that is not finite, an invalid rotation | stop |
@@ -16,10 +17,12 @@ A `SafeController` is in one of two states:
 
 While `moving`, commands come from the wrapped controller; call `take_back` if the robot did not execute the last one. While
 `stopped`, every control step returns the same command: hold the current position. Only `reset` ends a stop; `take_back` then
-has no effect, and the wrapped controller is not called. The holding command is clipped to the limits, but not slowed down:
-it comes from `hold`, and for a robot with velocity commands it is 0 at once.
+has no effect, and the wrapped controller is not called. The holding command is not slowed down: it comes from `hold`, and
+for a robot with velocity commands it is 0 at once.
 
-The first command of an episode is compared with the command that holds the observed position.
+The first command of an episode is compared with the command that holds the observed position. A robot outside the limits, by
+no more than the jump limit, stays where it is or approaches them at the rate limit: a command may be outside the limits, but
+no further than the last one or the one that holds the robot.
 """
 
 import logging
@@ -113,6 +116,7 @@ class SafeController:
         A program that catches it and continues gets holding commands.
 
         Raises:
+            ValueError: in the first control step of an episode, the robot is outside the limits by more than the jump limit.
             RuntimeError: `hold` fails in the first control step of an episode; or another thread uses this controller.
         """
         with self._alone("act"), self._unsent_if_interrupted():
@@ -197,6 +201,8 @@ class SafeController:
         """The command for this control step, see `act`."""
         if self._last is None:
             position = self._position(observation)
+            if self.report.stopped is None:
+                self._limits.check_start(position)
             self._last = _Sent(position, position)
         command = None
         if self.report.stopped is None:
@@ -208,9 +214,10 @@ class SafeController:
         return command
 
     def _position(self, observation: Observation) -> np.ndarray:
-        """The holding command before any other command was sent."""
+        """The holding command before any other command was sent; not clipped, because the robot must not move."""
         try:
-            return self._limits.checked(self._hold(None, observation))
+            position = self._limits.sound(self._hold(None, observation))
+            return self._limits.including(position).within(position)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -245,7 +252,7 @@ class SafeController:
         """The holding command after an action; if `hold` fails, the holding command of the step before."""
         assert self._last is not None
         try:
-            return self._limits.checked(self._hold(last.copy(), observation))
+            return self._allowed().checked(self._hold(last.copy(), observation))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -254,14 +261,19 @@ class SafeController:
 
     def _permitted(self, command: HasAction) -> np.ndarray:
         """The command's action, clipped to the limits and slowed to the rate limit."""
-        wanted = np.asarray(command.action)
-        action = self._limits.checked(wanted)
+        wanted, allowed = np.asarray(command.action), self._allowed()
+        action = allowed.checked(wanted)
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
-        slowed = self._limits.near(action, self._last.action)
+        slowed = allowed.near(action, self._last.action)
         self.report.slowed += slowed is not action
         # Between two actions within the limits every action is, except for rounding.
-        return self._limits.within(slowed)
+        return allowed.within(slowed)
+
+    def _allowed(self) -> SafetyLimits:
+        """The limits on the next command, which may be as far outside as the last one or the one that holds the robot."""
+        assert self._last is not None
+        return self._limits.including(self._last.action, self._last.resting)
 
     def _latch(self, reason: StopReason, error: BaseException) -> None:
         """Records a stop, unless there is one. It takes no lock, because a signal handler may call it during `act`."""

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from paradp.policy import Command
+from paradp.policy import Command, Hold
 from paradp.policy.control.limits import SafetyLimits, SafetyReport
 from paradp.policy.control.safety import SafeController
 from paradp.policy.processes import spare_garbage_collection
@@ -23,8 +23,9 @@ class Driven:
         missed: control steps without a command in time. The robot waits for the first command of an episode.
         held: control steps without an action to execute.
         late_plans: chunks that had not arrived when Ta actions of the last one were executed.
-        unsafe: commands sent that were not finite or outside the action limits, and commands executed that differed from
-            the previous one by more than the rate limit; must be 0.
+        unsafe: commands sent that were not finite, or further outside the action limits than the robot when the episode
+            began, and commands executed that differed from the previous one, the first from the robot's position, by more
+            than the rate limit; must be 0.
         plans, unconverged: chunks that were used, and how many of them a budget had ended.
         late_steps: control steps that the robot itself started more than a tenth of a period late.
         episodes, successes: episodes that ended, and those that succeeded.
@@ -56,6 +57,7 @@ def drive(
     robot: Robot,
     controller: SafeController,
     limits: SafetyLimits,
+    hold: Hold,
     seconds: float,
     driven: Driven,
     on_step: Callable[[], None] = lambda: None,
@@ -67,6 +69,7 @@ def drive(
         robot: sends observations and receives commands.
         controller: computes the commands; must not wait.
         limits: for a second check, independent of the controller, of the commands sent and of those executed.
+        hold: returns the command that holds the robot's position; the first command is compared with it.
         seconds: duration in wall-clock time, from the first command on.
         driven: the results, updated continuously.
         on_step: called after every control step.
@@ -74,9 +77,10 @@ def drive(
 
     Raises:
         ConnectionError: the robot has failed.
+        ValueError: a robot is further outside the limits than it may be, and must be moved first.
     """
     spare_garbage_collection()
-    until, tick, carried_out = None, 0, _CarriedOut(limits)
+    until, tick, check = None, 0, _SecondCheck(limits)
     for report in robot.reports():
         received = perf_counter()
         if until is not None and received > until:
@@ -84,7 +88,7 @@ def drive(
         if not report.began:
             _note_robot(driven, report, report.tick - tick, robot.period)
         tick = report.tick
-        driven.unsafe += carried_out.is_unsafe(report)
+        driven.unsafe += check.executed(report)
         if report.ended:
             driven.episodes += 1
             driven.successes += report.success
@@ -92,11 +96,12 @@ def drive(
         if report.began:
             controller.reset(report.seed)
             driven.safety.append(controller.report)
-        elif report.done < carried_out.last_sent:
+        elif report.done < check.last_sent:
             controller.take_back()
         command = _step(driven, robot, controller, report, received)
-        driven.unsafe += not _within(command.action, limits)
-        carried_out.sent(report.tick, command.action)
+        if report.began:
+            check.begin(hold(None, report.observation))
+        driven.unsafe += check.sent(report.tick, command.action)
         until = until or perf_counter() + seconds
         on_command(report, command)
         on_step()
@@ -127,16 +132,14 @@ def _note_robot(driven: Driven, report: TickReport, steps: int, period: float) -
     driven.timeline.add("control step late by", ROBOT, report.tick, report.at - report.late, report.late)
 
 
-def _within(action: np.ndarray, limits: SafetyLimits) -> bool:
-    return bool(np.isfinite(action).all() and (action >= limits.low).all() and (action <= limits.high).all())
-
-
-class _CarriedOut:
-    """The sequence of commands that the robot executed: those sent that arrived in time."""
+class _SecondCheck:
+    """Checks the commands of an episode: those sent, and the sequence of those that the robot executed in time."""
 
     def __init__(self, limits: SafetyLimits):
+        self._limits = limits
         # The safety layer's arithmetic may round.
         self._rate = None if limits.rate is None else limits.rate + 1e-6 * (limits.high - limits.low)
+        self._low, self._high = limits.low, limits.high
         self._sent: dict[int, np.ndarray] = {}
         self._last: np.ndarray | None = None
 
@@ -145,13 +148,18 @@ class _CarriedOut:
         """The control step of the latest command."""
         return max(self._sent, default=-1)
 
-    def sent(self, tick: int, action: np.ndarray) -> None:
-        self._sent[tick] = action
+    def begin(self, position: np.ndarray) -> None:
+        """Begins an episode, given the command that holds the robot's position."""
+        self._low, self._high = np.minimum(self._limits.low, position), np.maximum(self._limits.high, position)
+        self._last = position
 
-    def is_unsafe(self, report: TickReport) -> bool:
+    def sent(self, tick: int, action: np.ndarray) -> bool:
+        """Records a command; returns whether it is unsafe in itself."""
+        self._sent[tick] = action
+        return not (np.isfinite(action).all() and (action >= self._low).all() and (action <= self._high).all())
+
+    def executed(self, report: TickReport) -> bool:
         """Whether the commands executed since the last report exceeded the rate limit."""
-        if report.began:
-            self._last = None
         action = self._sent.get(report.done)
         self._sent = {tick: action for tick, action in self._sent.items() if tick >= report.done}
         if action is None or report.began:

@@ -14,7 +14,8 @@ import numpy as np
 from paradp.policy.features import Shape
 from paradp.policy.spec import Interface
 
-STATE, IMAGES, ACTION = "observation.state", "observation.images.", "action"
+OBSERVATION, ACTION = "observation.", "action"
+STATE, IMAGES = f"{OBSERVATION}state", f"{OBSERVATION}images."
 # Suffixes of commands that hold a robot still with the value 0; others are positions.
 VELOCITY = ".vel"
 

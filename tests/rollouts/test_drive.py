@@ -14,9 +14,11 @@ from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
 from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.realtime.drive import Driven, drive
+from paradp.rollouts.realtime.reports import TickReport
 from paradp.rollouts.realtime.robot import COMMAND_SHARE, SimulatedRobot
 
 SPACE = ACTION_CONVENTIONS["absolute"].space
+HOLD = ACTION_CONVENTIONS["absolute"].hold
 LIMITS = SafetyLimits(SPACE.low, SPACE.high)
 STEPS = 30
 COMMAND_SECONDS = COMMAND_SHARE / 20
@@ -35,7 +37,7 @@ class Sleepy:
 
     def act(self, observation):
         if self._action is None:
-            self._action = ACTION_CONVENTIONS["absolute"].hold(None, observation)
+            self._action = HOLD(None, observation)
         if self.step in self.slow:
             time.sleep(2 * COMMAND_SECONDS)
         if self.step == self.fails:
@@ -54,7 +56,7 @@ def robot(request):
 
 def drive_until(robot, controller, steps: int, limits: SafetyLimits = LIMITS):
     """Drives for so many control steps, however long they take."""
-    guarded = SafeController(controller, limits, ACTION_CONVENTIONS["absolute"].hold)
+    guarded = SafeController(controller, limits, HOLD)
 
     class Enough(Exception):
         pass
@@ -66,7 +68,7 @@ def drive_until(robot, controller, steps: int, limits: SafetyLimits = LIMITS):
             raise Enough
 
     with pytest.raises(Enough):
-        drive(robot, guarded, limits, 600.0, driven, count)
+        drive(robot, guarded, limits, HOLD, 600.0, driven, count)
     return driven, guarded
 
 
@@ -113,6 +115,63 @@ def test_a_robot_that_dies_ends_the_loop(robot):
                 robot._process.join()
             return super().act(observation)
 
-    guarded = SafeController(Killing(), LIMITS, ACTION_CONVENTIONS["absolute"].hold)
+    guarded = SafeController(Killing(), LIMITS, HOLD)
     with pytest.raises(ConnectionError, match="the robot's process has died"):
-        drive(robot, guarded, LIMITS, 60.0, Driven())
+        drive(robot, guarded, LIMITS, HOLD, 60.0, Driven())
+
+
+class Folded:
+    """A robot that reports that it has executed every command, from a position outside the limits on."""
+
+    period = 0.05
+
+    def __init__(self, at: float):
+        self._at, self.commands = at, []
+
+    def reports(self):
+        for tick in range(4):
+            yield TickReport(tick, 0, tick == 0, {"at": np.array([self._at])}, time.perf_counter(), done=tick - 1)
+
+    def command(self, tick, action):
+        self.commands.append(action.tolist())
+
+    def close(self): ...
+
+
+class Wants:
+    def reset(self, seed=None): ...
+
+    def act(self, observation):
+        return Command(np.array([0.5]))
+
+
+def at_first(last, observation):
+    return observation["at"] if last is None else last
+
+
+NARROW = SafetyLimits(np.zeros(1), np.ones(1), np.array([0.25]), np.array([1.0]))
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_first_command_is_compared_with_the_robots_position(checked, monkeypatch):
+    """The loop's own check notices a first step that the controller should have slowed."""
+    if not checked:
+        monkeypatch.setattr(SafeController, "_permitted", lambda self, command: command.action)
+    robot, driven = Folded(-0.5), Driven()
+    drive(robot, SafeController(Wants(), NARROW, at_first), NARROW, at_first, 60.0, driven)
+    assert robot.commands == ([[-0.25], [0.0], [0.25], [0.5]] if checked else [[0.5]] * 4)
+    assert driven.unsafe == (0 if checked else 1)
+
+
+def test_a_command_further_outside_the_limits_than_the_robot_is_counted_as_unsafe(monkeypatch):
+    monkeypatch.setattr(SafeController, "_permitted", lambda self, command: np.array([-0.75]))
+    driven = Driven()
+    drive(Folded(-0.5), SafeController(Wants(), NARROW, at_first), NARROW, at_first, 60.0, driven)
+    assert driven.unsafe == 4
+
+
+def test_a_robot_far_outside_the_limits_gets_no_command():
+    robot = Folded(-10.0)
+    with pytest.raises(ValueError, match="move the robot into the limits first"):
+        drive(robot, SafeController(Wants(), NARROW, at_first), NARROW, at_first, 60.0, Driven())
+    assert robot.commands == []

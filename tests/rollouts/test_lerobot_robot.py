@@ -74,7 +74,7 @@ def drive_for(robot, controller, steps: int, limits=None) -> tuple[Driven, SafeC
             raise Enough
 
     with pytest.raises(Enough):
-        drive(robot, guarded, limits, 600.0, driven, count)
+        drive(robot, guarded, limits, robot.hold, 600.0, driven, count)
     robot.close()
     return driven, guarded
 
@@ -111,7 +111,7 @@ def test_an_error_of_the_robot_ends_the_loop_with_a_sentence_and_disconnects_it(
     moving.connect()
     guarded = SafeController(Counts(), SafetyLimits.of(SPEC), moving.hold)
     with pytest.raises(ConnectionError, match=r"^the robot has failed: dial_1 does not answer$"):
-        drive(moving, guarded, SafetyLimits.of(SPEC), 60.0, driven)
+        drive(moving, guarded, SafetyLimits.of(SPEC), moving.hold, 60.0, driven)
     assert driven.ticks > 2 and written(tmp_path / "diary")[-1]["what"] == "disconnected"
     assert commands(tmp_path / "diary")[-1][2] == 0.0  # what still obeys is stopped
 

@@ -488,8 +488,8 @@ def test_an_unknown_task_is_refused(refused, sound, command):
         ("train lift --data {sound}/demos.zarr --out out", "pusht"),
         ("data import {sound}/recorded.hdf5 --mask nobody --out out.zarr", "nobody"),
         ("data inspect {sound}/recorded.hdf5 --actions deeds", "deeds"),
-        (TAKES_A_POLICY["drive"] + " --server ws://127.0.0.1:1", "127.0.0.1:1"),
-        (TAKES_A_POLICY["drive"] + " --server http://127.0.0.1:1", "127.0.0.1:1"),
+        (f"drive pusht --checkpoint {NAME} --server ws://127.0.0.1:1", "127.0.0.1:1"),
+        (f"drive pusht --checkpoint {NAME} --server http://127.0.0.1:1", "127.0.0.1:1"),
     ],
 )
 def test_an_unknown_name_is_refused(refused, sound, command, named):

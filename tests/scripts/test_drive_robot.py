@@ -11,8 +11,10 @@ import pytest
 from dials import FOLDERS, commands, stand_in, written
 from lerobot_fixtures import put_together
 
+from paradp.checkpoints.finding import FILES
+from paradp.policy.spec import Interface
 from paradp.scripts.main import main
-from paradp.scripts.robots import RobotChoice
+from paradp.scripts.robots import ByLeRobot, RobotChoice
 
 FACTS = "task: reach\ncontrol_hz: 10\naction_low: [-1000, -1000, -1000]\naction_high: [1000, 1000, 1000]\n"
 # Python's own hook: these cannot be imported, in processes that are started, too.
@@ -104,6 +106,26 @@ def test_a_robot_that_does_not_fit_is_refused_in_a_sentence(arguments, said, che
         main()
     told = " ".join(capsys.readouterr().err.split())
     assert ended.value.code == 2 and said in told and told.startswith("paradp: ")
+
+
+RENAMED = Interface("reach", {"joints": 3}, {"arm": 2, "wheel": 1}, (-9.0,) * 3, (9.0,) * 3, "as recorded", 10)
+NAMES = "observation: {observation.state: {joints: 3}}\naction: {arm: 2, wheel: 1}\n"
+
+
+def test_a_policy_with_names_of_its_own_needs_the_file_of_its_data_set(tmp_path):
+    for name in FILES:
+        (tmp_path / name).touch()
+    with stand_in():
+        body = ByLeRobot("dials:dials=2,wheel=true", str(tmp_path), seed=0)
+        with pytest.raises(
+            ValueError, match=r"does not observe 'joints'.*; if paradp\.yaml of .* copy it to .*/paradp\.yaml$"
+        ):
+            body.prepare(RENAMED)
+        (tmp_path / "paradp.yaml").write_text(NAMES)
+        assert callable(body.prepare(RENAMED))
+        (tmp_path / "paradp.yaml").write_text(NAMES.replace("joints", "knobs"))
+        with pytest.raises(ValueError, match=r"does not observe 'joints', [^;]*; its values are: [^;]*$"):
+            body.prepare(RENAMED)
 
 
 def test_without_lerobot_the_error_says_what_to_install(monkeypatch, capsys):

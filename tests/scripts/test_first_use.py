@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.learning.config import TrainingConfig
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, describe
 from paradp.scripts.console import console
-from paradp.scripts.drive import _preparing
 from paradp.scripts.main import main
+from paradp.scripts.plans import preparing, say_plans, source_of
 
 
 @pytest.fixture
@@ -112,8 +113,39 @@ def test_a_comparison_lists_its_runs(typed, tmp_path, monkeypatch, folders, said
 
 def test_driving_announces_what_it_does():
     """It announces no measurement if a server plans or a sampler is named."""
-    assert _preparing("ws://robot:8000", "process", True) == "requesting first plans from ws://robot:8000"
-    assert _preparing(None, "thread", False) == "loading the policy"
-    assert _preparing(None, "process", True) == (
+    assert preparing("ws://robot:8000", "process", True) == "requesting first plans from ws://robot:8000"
+    assert preparing(None, "thread", False) == "loading the policy"
+    assert preparing(None, "process", True) == (
         "loading the policy in a separate process; measuring which sampler is fastest here"
     )
+
+
+def test_driving_names_the_sampler_of_the_server(capsys):
+    say_plans(SimpleNamespace(metadata={"sampler": "auto (ddim-5)\x1b[31m"}), "auto", 0.02)
+    say_plans(SimpleNamespace(metadata={}), "auto", 0.03)
+    assert capsys.readouterr().out.splitlines() == [
+        "the server's sampler is auto (ddim-5)?[31m",
+        "a plan takes 20 ms",
+        "a plan takes 30 ms",
+    ]
+
+
+@pytest.mark.parametrize("plans", ["process", "thread"])
+def test_driving_computes_the_policy_on_the_chosen_device(typed, monkeypatch, plans):
+    loads = []
+
+    def source(server, ca, plans, load, threads):
+        loads.append(load)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("paradp.scripts.drive.source_of", source)
+    said = typed("drive", "lift", "--plans", plans, "--device", "cpu,cpu", "--sampler", "ddim-5", "--engine", "eager")
+    assert "enough" in said
+    assert len(loads[0]().devices) == 2
+
+
+def test_driving_with_plans_in_a_thread_computes_them_on_the_given_threads(monkeypatch):
+    given = []
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    source_of(None, None, "thread", lambda: SimpleNamespace(spec=None), 3).close()
+    assert given == [3]

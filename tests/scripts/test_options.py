@@ -269,7 +269,7 @@ TAKEN = {
     ("serve", Computing): set(),
     ("fidelity", Computing): set(),
     ("bench", Computing): {"engine", "precision"},  # of several, which are compared
-    ("drive", Computing): {"device"},  # a robot's policy is computed on the CPU, or by a server
+    ("drive", Computing): set(),
     ("rollout", RolloutConfig): {"threads"},  # the cores, shared out among the workers
     ("evaluate", RolloutConfig): {"videos"},  # the report has film strips of its own
 }

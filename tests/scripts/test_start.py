@@ -76,7 +76,16 @@ MISTAKES_AND_QUESTIONS = [
     (["train", "lift", "--steps", "0"], 2, "--steps must be"),
     *(
         ([command, "lift", "--device", "cuda:77"], 2, "not available")
-        for command in ("rollout", "evaluate", "bench", "serve")
+        for command in ("rollout", "evaluate", "bench", "serve", "drive")
+    ),
+    (["drive", "lift", "--server", "ws://127.0.0.1:9", "--sampler", "ddpm"], 2, "made on the server: set --sampler there"),
+    (
+        [
+            *("drive", "lift", "--server", "ws://127.0.0.1:9", "--plans", "thread", "--device", "cuda", "--engine", "eager"),
+            *("--precision", "bf16", "--threads", "2"),
+        ],
+        2,
+        "made on the server: set --plans, --device, --engine, --precision, --threads there",
     ),
     (["serve", "lift", "--port", "99999"], 2, "--port must be at most 65535"),
     (["serve", "lift", "--tls-cert", "server.pem"], 2, "TLS needs both --tls-cert and --tls-key"),

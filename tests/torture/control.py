@@ -177,6 +177,7 @@ class _Episode:
         self._limits = SafetyLimits.of(self._spec, rate=rng.choice([0.5, 1.5]), jump=4.0)
         self._hold = _holds(self._spec)
         self._at = np.array([rng.uniform(50, 450), rng.uniform(50, 450)], np.float32)
+        self._start: np.ndarray | None = None
         self._last: np.ndarray | None = None
         self._before: np.ndarray | None = None
         self._rest: np.ndarray | None = None
@@ -214,12 +215,12 @@ class _Episode:
         seen = self._observe()
         first = self._last is None
         if first:
-            self._last = self._held(None, seen)
+            self._start = self._last = self._held(None, seen)
         try:
             command = safe.act(seen)
         except RuntimeError as error:
             # Declared: in an episode's first control step, when the holding command is unknown.
-            if not first or "stay" not in str(error):
+            if not first or "the holding command is unknown" not in str(error):
                 self._tally.fault("unsafe", f"act raised {type(error).__name__}: {error}")
             self._last = None
             return
@@ -237,7 +238,8 @@ class _Episode:
             return
         if not np.isfinite(action).all():
             self._tally.fault("unsafe", f"the command is not finite: {action}")
-        if (action < self._limits.low).any() or (action > self._limits.high).any():
+        start = self._limits.low if self._start is None else self._start  # noise may place it just outside the limits
+        if (action < np.minimum(self._limits.low, start)).any() or (action > np.maximum(self._limits.high, start)).any():
             self._tally.fault("unsafe", f"the command is outside the limits: {action}")
         told = action.copy()
         slack = TOLERANCE * (self._limits.high - self._limits.low)
@@ -270,7 +272,7 @@ class _Episode:
         except Exception:
             return None
         sound = held.shape == self._limits.low.shape and np.isfinite(held).all()
-        return held.clip(self._limits.low, self._limits.high) if sound else None
+        return held if sound else None
 
     def _observe(self) -> dict[str, Any]:
         noise = np.random.default_rng(self._rng.getrandbits(32))

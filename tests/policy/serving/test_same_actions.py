@@ -117,6 +117,7 @@ def driven(checkpoint, spec) -> Notes:
         robot,
         SafeController(AsyncController(source, hold, dead_after=60.0), limits, hold),
         limits,
+        hold,
         600.0,
         counts := Driven(),
         on_command=lambda report, command: notes.on_command(report.seed, next(steps), report.observation, command),
