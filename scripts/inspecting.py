@@ -50,6 +50,8 @@ def inspect(
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
     looks = _remark_on_images(found)
+    if found.named:
+        _remark_on_ranges(found)
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
     console.print(
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
@@ -89,6 +91,18 @@ def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
         for remark in time_remarks(times.reshape(-1), ends, found.control_hz):
             console.print(f"remark: {remark}")
     return looks
+
+
+def _remark_on_ranges(found: Looked) -> None:
+    """Prints a remark for each vector that may contain several quantities."""
+    from paradp.policy.data.ranges import range_remarks
+
+    vectors = dict(found.arrays)
+    actions = vectors.pop("action")
+    parts = found.parts or {}
+    whole = {"action": actions.shape[1]}
+    for remark in range_remarks(vectors, actions, parts if sum(parts.values()) == actions.shape[1] else whole):
+        console.print(f"remark: {remark}")
 
 
 def _plot(found: Looked, path: Path, plot: Path, episodes: int) -> None:
