@@ -50,8 +50,7 @@ def inspect(
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
     looks = _remark_on_images(found)
-    if found.named:
-        _remark_on_ranges(found)
+    _remark_on_ranges(found)
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
     console.print(
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
@@ -94,7 +93,9 @@ def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
 
 
 def _remark_on_ranges(found: Looked) -> None:
-    """Prints a remark for each vector that may contain several quantities."""
+    """Prints a remark for each vector that may contain several quantities, if `paradp.yaml` can split it."""
+    if not found.named:
+        return
     from paradp.policy.data.ranges import range_remarks
 
     vectors = dict(found.arrays)

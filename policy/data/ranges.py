@@ -27,7 +27,7 @@ def range_remarks(vectors: Mapping[str, np.ndarray], actions: np.ndarray, parts:
 
 
 def _remark(name: str, values: np.ndarray, split: str) -> Iterator[str]:
-    ranges = np.ptp(values, axis=0)
+    ranges = np.ptp(values, axis=0) if len(values) else np.zeros(values.shape[1])
     widest = int(ranges.argmax())
     narrow = np.flatnonzero((ranges >= CONSTANT_RANGE) & (ranges < _SHARE * ranges[widest]))
     if not len(narrow):

@@ -23,6 +23,7 @@ def test_an_unsplit_vector_is_named_with_its_dimensions_ranges_and_remedy():
 def test_separate_quantities_and_similar_ranges_are_not_remarked_on():
     assert not list(range_remarks({"qpos": ranging(*ROBOT[:6])}, ranging(*ROBOT), {"joints": 6, "gripper": 1}))
     assert not list(range_remarks({"constant": ranging(6, 0, 9e-5)}, ranging(10, 1), {"action": 2}))
+    assert not list(range_remarks({"nothing": np.empty((0, 2))}, np.empty((0, 2)), {"action": 2}))
     assert len(list(range_remarks({}, ranging(10, 0.99), {"action": 2}))) == 1
 
 
