@@ -49,8 +49,7 @@ def inspect(
     lengths = np.diff(found.ends, prepend=0)
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
-    looks = _remark_on_images(found)
-    _remark_on_ranges(found)
+    looks = _remark(found)
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
     console.print(
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
@@ -71,6 +70,12 @@ def _check_outputs(plot: Path | None, film: Path | None, rerun: Path | None) -> 
         check_folder(film, "--film")
     if rerun is not None:
         check_rerun(rerun)
+
+
+def _remark(found: Looked) -> "dict[str, CameraLook]":
+    """Prints a remark for each oddity of vectors and images, and returns what the cameras saw."""
+    _remark_on_ranges(found)
+    return _remark_on_images(found)
 
 
 def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
