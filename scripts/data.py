@@ -9,7 +9,7 @@ import tyro
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
 from paradp.scripts.console import console, loading, progress
-from paradp.scripts.datasets import open_recorded
+from paradp.scripts.datasets import open_recorded, scale_remarks
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_new
 
@@ -101,6 +101,8 @@ def _import_recorded(data: "Recorded", file: Path, out: Path) -> None:
     console.print(f"{counted(len(there), 'episode')}, {counted(there.steps, 'step')} of {there.info.task} in {out}")
     if short := int((np.diff(there.episode_ends, prepend=0) == 1).sum()):
         console.print(f"remark: {counted(short, 'episode')} with one step only: windows repeat it")
+    for remark in scale_remarks(there):
+        console.print(f"remark: {remark}")
 
 
 def _check_file(path: Path) -> None:

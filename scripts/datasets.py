@@ -81,3 +81,16 @@ def open_data(path: Path, task: str) -> "Dataset":
     from paradp.policy.data.demonstrations import Demonstrations
 
     return Demonstrations.open(path)
+
+
+def scale_remarks(data: "Dataset") -> list[str]:
+    """Remarks on vectors of another program's data set that should be split, see `range_remarks`.
+
+    Demonstrations that paradp collected or rebuilt have separate quantities already.
+    """
+    from paradp.policy.data.dataset import StreamedDataset
+    from paradp.policy.data.ranges import range_remarks
+
+    if "dataset" not in data.info.made_with or not isinstance(data, StreamedDataset):
+        return []
+    return list(range_remarks(data.vectors(), data.actions(), data.info.action))

@@ -49,7 +49,7 @@ def inspect(
     lengths = np.diff(found.ends, prepend=0)
     if not len(lengths):
         raise ValueError(f"{path} holds no episodes")
-    looks = _remark_on_images(found)
+    looks = _remark(found)
     quartiles = "/".join(f"{length:.0f}" for length in np.percentile(lengths, (0, 50, 100)))
     console.print(
         f"{counted(len(lengths), 'episode')}, {counted(lengths.sum(), 'step')}; shortest/median/longest {quartiles} steps"
@@ -72,6 +72,12 @@ def _check_outputs(plot: Path | None, film: Path | None, rerun: Path | None) -> 
         check_rerun(rerun)
 
 
+def _remark(found: Looked) -> "dict[str, CameraLook]":
+    """Prints a remark for each oddity of vectors and images, and returns what the cameras saw."""
+    _remark_on_ranges(found)
+    return _remark_on_images(found)
+
+
 def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
     """Looks at every image, and prints a remark for each oddity."""
     if found.images is None or not found.images.shapes:
@@ -89,6 +95,20 @@ def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
         for remark in time_remarks(times.reshape(-1), ends, found.control_hz):
             console.print(f"remark: {remark}")
     return looks
+
+
+def _remark_on_ranges(found: Looked) -> None:
+    """Prints a remark for each vector that may contain several quantities, if `paradp.yaml` can split it."""
+    if not found.named:
+        return
+    from paradp.policy.data.ranges import range_remarks
+
+    vectors = dict(found.arrays)
+    actions = vectors.pop("action")
+    parts = found.parts or {}
+    whole = {"action": actions.shape[1]}
+    for remark in range_remarks(vectors, actions, parts if sum(parts.values()) == actions.shape[1] else whole):
+        console.print(f"remark: {remark}")
 
 
 def _plot(found: Looked, path: Path, plot: Path, episodes: int) -> None:

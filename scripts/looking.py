@@ -27,6 +27,7 @@ class Looked:
         images: reads the images, if there are any.
         parts: what an action consists of, where that is known: quantity → length.
         control_hz: control steps a second, where the file says so.
+        named: whether a `paradp.yaml` names the quantities, so that it can split the vectors.
     """
 
     ends: np.ndarray
@@ -34,6 +35,7 @@ class Looked:
     images: "ImageSource | None"
     parts: Mapping[str, int] | None
     control_hz: float | None
+    named: bool = False
 
 
 class _EpisodeImages:
@@ -106,7 +108,7 @@ def _lerobot(folder: Path) -> Looked:
     if lacking := facts.lacking():
         console.print(f"before training, {folder / FILE} must say its {', '.join(lacking)}")
     arrays = {**frames.vectors(), "action": frames.actions()}
-    return Looked(frames.episode_ends, arrays, frames.images(), facts.action, described.fps)
+    return Looked(frames.episode_ends, arrays, frames.images(), facts.action, described.fps, named=True)
 
 
 def _diffusion_policy(folder: Path) -> Looked:
@@ -118,7 +120,7 @@ def _diffusion_policy(folder: Path) -> Looked:
     if lacking := [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]:
         console.print(f"before training, {folder / FILE} must say its {', '.join(lacking)}")
     arrays = {**data.vectors(), "action": data.actions()}
-    return Looked(data.episode_ends, arrays, data.images(), facts.action, facts.control_hz)
+    return Looked(data.episode_ends, arrays, data.images(), facts.action, facts.control_hz, named=True)
 
 
 def _minari(path: Path) -> Looked:
@@ -138,7 +140,7 @@ def _minari(path: Path) -> Looked:
                 vectors.setdefault(key, []).append(values)
     arrays = {key: np.concatenate(values) for key, values in vectors.items()}
     images = _EpisodeImages(shapes, data.episode_ends, lambda index: data.episode(index).observations)
-    return Looked(data.episode_ends, arrays, images, facts.action, facts.control_hz)
+    return Looked(data.episode_ends, arrays, images, facts.action, facts.control_hz, named=True)
 
 
 def _parts(file: "RecordedFile") -> dict[str, int] | None:
@@ -155,7 +157,14 @@ def _ours(path: Path) -> Looked:
     there = Demonstrations.open(path)
     say(f"{there.path}: demonstrations of {there.info.task}, actions {there.info.action_convention}")
     arrays = {**there.vectors(), "action": there.actions()}
-    return Looked(there.episode_ends, arrays, there.images(), there.info.action, there.info.control_hz)
+    return Looked(
+        there.episode_ends,
+        arrays,
+        there.images(),
+        there.info.action,
+        there.info.control_hz,
+        "dataset" in there.info.made_with,
+    )
 
 
 def _recorded(path: Path, actions: str) -> Looked:

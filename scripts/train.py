@@ -13,7 +13,7 @@ from paradp.policy.learning.config import LearningConfig, TrainingConfig
 from paradp.policy.learning.ranks import rank
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, loading, say
-from paradp.scripts.datasets import open_data
+from paradp.scripts.datasets import open_data, scale_remarks
 from paradp.scripts.extras import check_installed
 from paradp.scripts.following import Following, follow
 from paradp.scripts.places import check_device, check_folder, check_simulator
@@ -92,6 +92,8 @@ def train(
         from paradp.policy.learning.training import train as run
     demonstrations = open_data(path, task)
     check_task(demonstrations, task)
+    for remark in scale_remarks(demonstrations):
+        say(f"remark: {remark}")
     if out is None:
         out = Path("runs/train") / f"{task}-{run_digest(demonstrations, training, start_from)}"
         say(f"writing to {out}")

@@ -1,9 +1,12 @@
 """Policies with random weights and a task's camera images."""
 
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import torch
 
+from paradp.bridges.to_lerobot import write_lerobot
 from paradp.policy import DiffusionPolicy, Normalizer, PolicySpec, UnetConfig
 from paradp.policy.data.normalizer import ObservationNormalizer
 from paradp.policy.learning.training import TrainedPolicy
@@ -37,6 +40,23 @@ def trained_of(task: str) -> TrainedPolicy:
     low, high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
     actions = Normalizer((low + high) / 2, (high - low) / 2)
     return TrainedPolicy(spec, network, ObservationNormalizer.fit(seen, spec.observed), actions)
+
+
+def seeing_in_lerobots_form(task: str, folder: Path) -> Path:
+    """The files of such a policy as LeRobot writes them, without facts; its camera is `observation.image`."""
+    own = trained_of(task)
+    vectors = {key: shape for key, shape in own.spec.observation.items() if isinstance(shape, int)}
+    [image] = own.spec.observation.keys() - vectors.keys()
+    observation = {**vectors, image: own.spec.observation[image]}
+    spec = replace(own.spec, observation=observation, vision=VisionConfig(stem=64, keypoints=4))
+    parts = dict(zip(own.spec.observed, own.observation_normalizer.parts, strict=True))
+    normalizer = ObservationNormalizer({key: parts[key] for key in spec.observed})
+    folder.mkdir()
+    keys = {"observation.state": vectors, "observation.image": image}
+    trained = TrainedPolicy(spec, build_network(spec).eval(), normalizer, own.action_normalizer)
+    write_lerobot(trained, folder, "# a card", observation=keys)
+    (folder / "paradp.yaml").unlink()
+    return folder
 
 
 def policy_of(task: str) -> DiffusionPolicy:

@@ -153,7 +153,7 @@ def _vision(spec: PolicySpec) -> dict[str, Any]:
         }
     if vision.stem != STEM:
         raise ValueError(
-            f"LeRobot's ResNets begin with {STEM} channels, and this policy's with {vision.stem}: it cannot be converted"
+            f"LeRobot's ResNets begin with {STEM} channels, this policy's with {vision.stem}: train it with --stem {STEM}"
         )
     ratio = 1.0 if vision.resize is None or vision.crop is None else _ratio(vision.resize, vision.crop)
     return {

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.choices import Scaling
+from paradp.policy.data.ranges import CONSTANT_RANGE
 from paradp.policy.features import Feature
 
-# A quantity that varies by less than this over the whole data set is treated as constant.
-CONSTANT_RANGE = 1e-4
 # Limits of an image's numbers.
 _BRIGHTEST = 255.0
 

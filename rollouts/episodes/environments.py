@@ -1,6 +1,6 @@
 """The environments of a control loop."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +10,9 @@ import gymnasium
 import numpy as np
 
 from paradp.envs import Task, find_convention, find_task
+from paradp.envs.actions import ActionConvention
 from paradp.envs.conventions import described
-from paradp.envs.task import images
+from paradp.envs.task import Features, images
 from paradp.policy import PolicySpec
 from paradp.policy.spec import Interface
 from paradp.sampler.lookup import note_renamed
@@ -168,48 +169,73 @@ def observed_by(spec: Interface, task: Task) -> str:
         ValueError: it is none of them; the message names the difference.
     """
     for kind, features in task.observations.items():
-        if list(spec.observation.items()) == list(features.items()):  # a different order is an error, too
+        if spec.observation == dict(features):  # in any order, because a policy takes each feature by its name
             return kind
-    fitting = f"the checkpoint does not fit the task {task.name!r}: its"
+    raise ValueError(f"the checkpoint does not fit the task {task.name!r}: {_other_observation(spec, task)}")
+
+
+def _other_observation(spec: Interface, task: Task) -> str:
+    """Describes how a policy's observation differs from all kinds of the task's."""
     offered = {key: shape for features in task.observations.values() for key, shape in features.items()}
+    nearest = max(task.observations.values(), key=lambda features: _shared(spec.observation, features))
+    whole = f"its observation is {spec.observation}, the task's is {nearest}"
     for key in images(spec.observation):
         if key not in offered:
             cameras = ", ".join(images(offered)) or "none"
-            raise ValueError(f"{fitting} observation has the image {key!r}, and the task's images are: {cameras}")
+            return f"its observation has the image {key!r}, and the task's images are: {cameras}; {whole}"
         if spec.observation[key] != offered[key]:
-            raise ValueError(f"{fitting} {key!r} has shape {spec.observation[key]}, the task's {offered[key]}")
-    nearest = max(task.observations.values(), key=lambda features: len(features.keys() & spec.observation.keys()))
-    raise ValueError(f"{fitting} observation is {spec.observation}, the task's is {nearest}")
+            return f"its {key!r} has shape {spec.observation[key]}, the task's {offered[key]}"
+    return whole
+
+
+def _shared(observation: Features, features: Features) -> tuple[int, int]:
+    """The numbers of names and of shapes that two observations share."""
+    return len(features.keys() & observation.keys()), len({*features.values()} & {*observation.values()})
 
 
 def check_fits(spec: PolicySpec, task: str) -> None:
     """Checks that a policy was trained for this version of a task.
 
     Raises:
-        ValueError: task, observation, actions, control rate or controller differ; the message says how.
+        ValueError: task, observation, actions, control rate or controller differ; the message lists all differences.
         OSError: it observes images, and this machine cannot render them.
     """
-    wanted_task = find_task(task).task
-    if spec.action_convention not in wanted_task.conventions:
+    wanted = find_task(task).task
+    if differences := [f"{said} ({option})" for said, option in _differences(spec, wanted)]:
+        mend = "give facts about another program's checkpoint to `paradp convert`, as in brackets, or in paradp.yaml"
+        raise ValueError(f"the checkpoint does not fit the task {task!r}: {'; '.join(differences)}. {mend}")
+    wanted.check_drawn(observed_by(spec, wanted))
+
+
+def _differences(spec: PolicySpec, task: Task) -> Iterator[tuple[str, str]]:
+    """Yields every difference between a policy and a task, and the option of `paradp convert` for this fact."""
+    convention = _likely_convention(spec, task)
+    if spec.task != task.name:
+        yield f"its task is {spec.task}, not {task.name}", "--task"
+    if spec.action_convention not in task.conventions:
+        known = ", ".join(described(name, find_convention(name).parts) for name in task.conventions)
         actions = described(spec.action_convention, spec.action)
-        known = ", ".join(described(name, find_convention(name).parts) for name in wanted_task.conventions)
-        raise ValueError(f"the checkpoint's actions are {actions}; the task {task!r} takes: {known}")
-    convention = find_convention(spec.action_convention)
-    here = {
-        "task": task,
-        "action": convention.parts,
-        "control_hz": wanted_task.control_hz,
-        "controller": wanted_task.controller,
-    }
-    for name, wanted in here.items():
-        found = getattr(spec, name)
-        same = list(found.items()) == list(wanted.items()) if isinstance(wanted, Mapping) else found == wanted
-        if not same:  # also if only the order differs
-            raise ValueError(f"the checkpoint does not fit the task {task!r}: its {name} is {found}, the task's is {wanted}")
-    wanted_task.check_drawn(observed_by(spec, wanted_task))
-    limits = np.array([spec.action_low, spec.action_high], np.float32)
-    if not np.array_equal(limits, [convention.low, convention.high]):
-        raise ValueError(f"the checkpoint does not fit the task {task!r}: its action limits differ from the environment's")
+        yield f"its actions are {actions}, the task's: {known}", f"--action-convention {convention.name}"
+    if list(spec.action.items()) != list(convention.parts.items()):  # also if only the order differs
+        parts = ",".join(f"{name}:{size}" for name, size in convention.parts.items())
+        yield f"its action is {spec.action}, the task's is {convention.parts}", f"--action {parts}"
+    if spec.control_hz != task.control_hz:
+        yield f"its control_hz is {spec.control_hz}, the task's is {task.control_hz}", f"--control-hz {task.control_hz}"
+    if spec.controller != task.controller:
+        gains = " ".join(f"{name}={value:g}" for name, value in task.controller.items())
+        yield f"its controller is {spec.controller}, the task's is {task.controller}", f"--controller {gains}"
+    if all(spec.observation != dict(features) for features in task.observations.values()):
+        yield _other_observation(spec, task), "--observation"
+    if not np.array_equal(np.array([spec.action_low, spec.action_high], np.float32), [convention.low, convention.high]):
+        yield "its action limits differ from the environment's", "--action-low, --action-high"
+
+
+def _likely_convention(spec: PolicySpec, task: Task) -> ActionConvention:
+    """The policy's action convention, if the task has it; otherwise one for actions of the same length, or the first."""
+    if spec.action_convention in task.conventions:
+        return find_convention(spec.action_convention)
+    conventions = [find_convention(name) for name in task.conventions]
+    return next((one for one in conventions if sum(one.parts.values()) == spec.action_size), conventions[0])
 
 
 def __getattr__(name: str) -> Any:

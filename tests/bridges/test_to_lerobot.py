@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from documented import ROOT
 from lerobot_fixtures import FACTS, NAMES
 
 from paradp.bridges import read_lerobot
-from paradp.bridges.lerobot_config import LeRobotFeature, read_config
+from paradp.bridges.lerobot_config import STEM, LeRobotFeature, read_config
 from paradp.bridges.to_lerobot import write_lerobot
 from paradp.bridges.to_lerobot_statistics import scaled
 from paradp.checkpoints import find_checkpoint, load_trained, pretrained
@@ -123,7 +124,7 @@ FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps":
         ),
         (
             {"observation": {"a": 2, "top": (48, 48, 3)}, "vision": VisionConfig(stem=32)},
-            "ResNets begin with 64 channels, and this policy's with 32",
+            "ResNets begin with 64 channels, this policy's with 32: train it with --stem 64",
         ),
         ({"observation": {"a": 2, "top": (4, 4, 3)}}, "encodes images; this one sees top as plain numbers"),
         (
@@ -148,6 +149,12 @@ def test_policies_that_lerobot_cannot_represent_are_refused(tmp_path, change, sa
     with pytest.raises(ValueError, match=said):
         write_lerobot(replace(trained, spec=spec, observation_normalizer=seen), tmp_path, "# a card")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_help_and_the_guides_say_which_stem_lerobot_needs():
+    assert f"a policy for LeRobot needs {STEM}" in " ".join(VisionConfig.__doc__.split())
+    for page in ("bridges.md", "your-own-data.md"):
+        assert f"`--stem {STEM}`" in (ROOT / "docs" / page).read_text(), page
 
 
 @pytest.mark.parametrize("sampler", ["para-ddpm", "ddpm-10", "ddim-10:eta=1", "auto"])

@@ -173,7 +173,7 @@ def test_an_observation_without_its_images_is_refused_if_a_plan_needs_them():
     [
         ({"image": (64, 64, 3), "agent_pos": 2}, r"its 'image' has shape \(64, 64, 3\), the task's \(96, 96, 3\)"),
         ({"front": (96, 96, 3), "agent_pos": 2}, "its observation has the image 'front', and the task's images are: image"),
-        ({"agent_pos": 2, "image": (96, 96, 3)}, "its observation is {'agent_pos': 2, 'image'"),
+        ({"agent_pos": 3, "image": (96, 96, 3)}, "its observation is {'agent_pos': 3, 'image'"),
     ],
 )
 def test_a_checkpoint_with_other_images_is_refused(observation, message):
@@ -185,6 +185,13 @@ def test_a_checkpoint_says_what_its_environment_observes():
     assert observed_by(spec_of("pusht"), find_task("pusht").task) == "image"
     state = spec_for(describe("pusht", "position", DEFAULT_ACTION_NOISE, 0), UnetConfig())
     assert observed_by(state, find_task("pusht").task) == "state"
+
+
+def test_the_order_of_observed_features_does_not_matter():
+    """LeRobot's network takes the state before the images, the task's observation has them the other way round."""
+    spec = replace(spec_of("pusht"), observation={"agent_pos": 2, "image": (96, 96, 3)})
+    assert observed_by(spec, find_task("pusht").task) == "image"
+    check_fits(spec, "pusht")
 
 
 def test_without_a_renderer_a_policy_with_cameras_is_refused(monkeypatch):

@@ -126,7 +126,7 @@ def test_a_policy_for_another_task_is_refused(spec):
         ({"action_convention": "delta"}, "its action is"),
         (
             {"action_convention": "velocity"},
-            r"actions are velocity \(goal_pos 3, .*10 values\); the task 'lift' takes: absolute \(.*delta \(step_pos 3",
+            r"actions are velocity \(goal_pos 3, .*10 values\), the task's: absolute \(.*delta \(step_pos 3",
         ),
         ({"action": {"gripper": 1, "goal_rot6d": 6, "goal_pos": 3}}, "its action is {'gripper': 1"),
         ({"control_hz": 10}, "its control_hz is 10, the task's is 20"),
@@ -161,7 +161,7 @@ def test_a_checkpoint_for_another_number_of_arms_is_refused_with_the_difference(
     one = r"absolute \(goal_pos 3, goal_rot6d 6, gripper 1: 10 values\)"
     two = r"two-arm-absolute \(robot0_goal_pos 3, .*, robot1_gripper 1: 20 values\)"
     had, takes = (one, two) if of == "lift" else (two, one)
-    with pytest.raises(ValueError, match=f"the checkpoint's actions are {had}; the task '{on}' takes: {takes}"):
+    with pytest.raises(ValueError, match=f"its actions are {had}, the task's: {takes}"):
         check_fits(spec, on)
 
 

@@ -262,8 +262,8 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
         (
             ["rollout", "pusht", "--checkpoint", "lift"],
-            "the checkpoint's actions are absolute (goal_pos 3, goal_rot6d 6, gripper 1: 10 values);"
-            " the task 'pusht' takes: position (goal_xy 2: 2 values)",
+            "its task is lift, not pusht (--task); its actions are absolute (goal_pos 3, goal_rot6d 6, gripper 1: 10 values)"
+            ", the task's: position (goal_xy 2: 2 values)",
         ),
         (["collect", "lift", "--observation", "pictures"], "unknown observation 'pictures'. There are: state, image."),
         (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta'. There are: position."),

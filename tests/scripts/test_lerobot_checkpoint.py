@@ -2,12 +2,15 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documented import ROOT, blocks, joined
 from lerobot_fixtures import PUSHT, for_pusht
+from seeing import seeing_in_lerobots_form
 
 PARADP = Path(sys.executable).with_name("paradp")
 
@@ -45,7 +48,7 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
         (
             "action_convention: position\n",
             "",
-            "the task 'pusht' takes: position (goal_xy 2: 2 values)",
+            "its actions are as recorded (goal_xy 2: 2 values), the task's: position (goal_xy 2: 2 values)",
         ),
         ("{agent_pos: 2}", "agent_pos", ""),
     ):
@@ -56,6 +59,35 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
     # A vector of one part may be given by its name alone.
     printed_by(*arguments, "--episodes", 1, "--max-steps", 3)
     assert json.loads((tmp_path / "run/summary.json").read_text())["episodes"] == 1
+
+
+def documented_conversion() -> list[str]:
+    """The words of the command of docs/bridges.md that converts a policy of the Hub for PushT."""
+    lines = (line for block in blocks(ROOT / "docs/bridges.md", "text") for line in joined(block.text).splitlines())
+    [line] = [line for line in lines if line.startswith("paradp convert hf:lerobot/diffusion_pusht")]
+    return shlex.split(line)[1:]
+
+
+def test_the_documented_conversion_makes_a_policy_that_runs(printed_by, tmp_path, monkeypatch):
+    """With a small policy that has the features of lerobot/diffusion_pusht: a state, an image and an action."""
+    monkeypatch.chdir(tmp_path)
+    theirs = seeing_in_lerobots_form("pusht", tmp_path / "theirs")
+    rollout = ("rollout", "pusht", "--checkpoint", "mine", "--sampler", "ddim-2", "--engine", "eager", "--out", "run")
+    words = [theirs if word.startswith("hf:") else word for word in documented_conversion()]
+    printed_by(*words)
+    printed_by(*rollout, "--episodes", 1, "--max-steps", 3)
+    assert json.loads(Path("run/summary.json").read_text())["episodes"] == 1
+
+
+def test_every_fact_that_a_conversion_lacks_is_named_with_its_option(printed_by, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = documented_conversion()
+    few = words[3 : words.index("--action-convention")]
+    printed_by("convert", seeing_in_lerobots_form("pusht", tmp_path / "theirs"), "--out", *few)
+    said = printed_by("rollout", "pusht", "--checkpoint", "mine", refused=True)
+    named = ("--action-convention position", "--action goal_xy:2", "--controller kp=100 kv=20", "--observation")
+    assert all(f"({option})" in said for option in named), said
+    assert "the image 'observation.image', and the task's images are: image" in said and "control_hz" not in said
 
 
 @pytest.mark.slow

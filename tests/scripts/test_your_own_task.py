@@ -155,8 +155,8 @@ def test_a_task_with_its_own_actions_is_demonstrated_learned_evaluated_and_serve
     assert "rad/s³" in (reaching / "runs/reach-evaluation/report.md").read_text()
     stranger = run(reaching, "rollout", "pusht", "--checkpoint", checkpoint)
     assert stranger.returncode == 2
-    assert "the checkpoint's actions are reach-velocities (joint_velocities 2: 2 values)" in stranger.stderr
-    assert "the task 'pusht' takes: position (goal_xy 2: 2 values)" in stranger.stderr
+    assert "its actions are reach-velocities (joint_velocities 2: 2 values)" in stranger.stderr
+    assert "the task's: position (goal_xy 2: 2 values)" in stranger.stderr
     serve = ["serve", checkpoint, "--sampler", "ddim-5", "--engine", "eager", "--port", "0"]
     with subprocess.Popen([PARADP, *serve], stdout=subprocess.PIPE, **settings(reaching)) as server:
         try:

@@ -35,12 +35,13 @@ class VisionConfig(Settings):
     Attributes:
         kind: the type of encoder.
         backbone: the type of ResNet.
-        stem: channels of its first convolution; the other layers have multiples of it. 64 are usual, fewer are faster.
+        stem: channels of its first convolution; the other layers have multiples of it. 64 are usual, fewer are faster; a
+            policy for LeRobot needs 64.
         norm: its normalisation: `group` with 16 channels per group, or `batch`, which cannot be trained here.
         keypoints: number of keypoints per image; each gives two numbers.
         resize: height and width to which images are scaled; `None` leaves them as they are.
-        crop: height and width of the crop after that: at a random position in training, in the middle in use. `None` for no
-            crop; a training crops to nine tenths by default.
+        crop: height and width of the crop after that: at a random position in training, in the middle in use. A training
+            crops to nine tenths by default; give the full image size for no crop.
         separate: whether each camera has a separate encoder.
     """
 

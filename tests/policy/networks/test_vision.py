@@ -98,6 +98,23 @@ def test_all_observed_steps_of_a_window_have_the_same_crop():
     assert torch.equal(again["front"], found["front"]) and not torch.equal(again["wrist"], found["wrist"])
 
 
+@pytest.mark.parametrize("resize", [None, (36, 48)])
+def test_the_full_size_gives_no_crop_and_the_help_says_so(resize):
+    """In training, too: there is only one place. `None` means the default in all options, here nine tenths."""
+    full = resize or (40, 40)
+    config = VisionConfig(stem=16, keypoints=3, resize=resize, crop=full).fitted(CAMERAS)
+    assert config.crop == config.seen((40, 40)) == full
+    torch.manual_seed(0)
+    encoder = VisionEncoder(config, CAMERAS).eval()
+    whole = VisionEncoder(dataclasses.replace(config, crop=None), CAMERAS).eval()
+    whole.load_state_dict(encoder.state_dict())
+    places = encoder.draw_places(50, torch.Generator().manual_seed(0))
+    seen = {key: torch.rand(50, 1, *feature.shape) for key, feature in CAMERAS.items()}
+    assert not places.any()
+    assert all(torch.allclose(encoder(seen, places)[key], whole(seen)[key], atol=1e-5) for key in seen)
+    assert "give the full image size for no crop" in " ".join(VisionConfig.__doc__.split())
+
+
 def test_images_are_resized_before_they_are_cropped():
     torch.manual_seed(0)
     encoder = VisionEncoder(dataclasses.replace(TINY, resize=(36, 40)), CAMERAS)
