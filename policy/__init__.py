@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paradp.policy.engines.autotune.profile import Planned
     from paradp.policy.engines.building import build_engine, fastest_engine, register_engine
     from paradp.policy.engines.engine import Engine
+    from paradp.policy.horizons import Horizons
     from paradp.policy.networks.conditional import ConditionalNetwork, SinusoidalEmbedding
     from paradp.policy.networks.configs import register_network
     from paradp.policy.networks.network_config import NetworkConfig
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from paradp.policy.networks.unet_config import UnetConfig
     from paradp.policy.processes import spare_garbage_collection
     from paradp.policy.settings import Limits, setting
-    from paradp.policy.spec import Horizons, PolicySpec
+    from paradp.policy.spec import PolicySpec
 else:
     __getattr__, __dir__, __all__ = lazy_exports(
         __name__,
@@ -46,7 +47,8 @@ else:
             "control.safety": "SafeController",
             "control.sources": "InProcess InThread",
             "processes": "spare_garbage_collection",
-            "spec": "Horizons PolicySpec",
+            "horizons": "Horizons",
+            "spec": "PolicySpec",
             "networks.transformer": "ConditionalTransformer",
             "networks.transformer_config": "TransformerConfig",
             "networks.unet": "ConditionalUnet1D",

@@ -18,8 +18,8 @@ from paradp.bridges.torch_file import TorchFile
 from paradp.policy.data.normalizer import Normalizer
 from paradp.policy.features import Shape
 from paradp.policy.files.limits import MOST_KEYS, MOST_VALUES
+from paradp.policy.horizons import Horizons
 from paradp.policy.networks.vision.config import VisionConfig
-from paradp.policy.spec import Horizons
 
 _NETWORK, _ENCODER, _SCALING = "model.", "obs_encoder.", "normalizer.params_dict."
 # Tensors that we do not need: masks that the transformer computes from its sizes, and a module's dummy variable.

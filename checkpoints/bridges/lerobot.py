@@ -20,11 +20,12 @@ from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.features import Shape
 from paradp.policy.files.limits import WEIGHTS_BYTES
 from paradp.policy.files.tensors import TensorFile
+from paradp.policy.horizons import Horizons
 from paradp.policy.learning.lesson import TrainedPolicy
 from paradp.policy.networks.building import build_network, shapes_of
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.networks.vision.config import VisionConfig
-from paradp.policy.spec import Horizons, PolicySpec
+from paradp.policy.spec import PolicySpec
 
 WEIGHTS = "model.safetensors"
 # LeRobot's last normalisation always has this many groups, regardless of n_groups.

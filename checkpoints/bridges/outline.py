@@ -13,12 +13,13 @@ from paradp.bridges.tensor_names import COMPUTED, encoder_name, transformer_name
 from paradp.bridges.torch_file import SavedTensor, TorchFile
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.features import Shape
+from paradp.policy.horizons import Horizons
 from paradp.policy.learning.lesson import TrainedPolicy
 from paradp.policy.networks.building import build_network, shapes_of
 from paradp.policy.networks.transformer_config import TransformerConfig
 from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.networks.vision.config import VisionConfig
-from paradp.policy.spec import Horizons, PolicySpec
+from paradp.policy.spec import PolicySpec
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from paradp.policy.data.normalizer import Normalizer
 from paradp.policy.features import Shape
 from paradp.policy.files.limits import DOCUMENT_BYTES, MOST_KEYS, MOST_VALUES
 from paradp.policy.files.reading import parse_json
+from paradp.policy.horizons import Horizons
 from paradp.policy.networks.vision.config import VisionConfig
-from paradp.policy.spec import Horizons
 
 _NETWORK, _ENCODER = "policy.noise_pred_net.", "policy.obs_encoder.nets.obs."
 _BRIGHTEST = 255.0

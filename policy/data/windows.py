@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paradp.policy.data.dataset import Dataset
 from paradp.policy.files.memory import check_fits
-from paradp.policy.spec import Horizons
+from paradp.policy.horizons import Horizons
 from paradp.policy.wording import counted
 
 

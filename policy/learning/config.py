@@ -5,6 +5,7 @@ from typing import Any
 
 from paradp.policy.choices import Scaling
 from paradp.policy.files.limits import MOST_HORIZON, MOST_OBSERVED
+from paradp.policy.horizons import Horizons
 from paradp.policy.learning.optimiser import OptimiserSettings
 from paradp.policy.networks.configs import all_networks
 from paradp.policy.networks.network_config import NetworkConfig
@@ -12,7 +13,6 @@ from paradp.policy.networks.unet_config import UnetConfig
 from paradp.policy.networks.vision.config import Vision, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, ProcessConfig
 from paradp.policy.settings import Limits, setting
-from paradp.policy.spec import Horizons
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from paradp.policy.data.dataset import Dataset, StreamedDataset, image_bytes
 from paradp.policy.data.streaming import MIB, StreamedWindows, Streaming, held_windows
 from paradp.policy.data.windows import TrainingWindows, Windows, cut_windows, send_windows
 from paradp.policy.files.memory import available
+from paradp.policy.horizons import Horizons
 from paradp.policy.learning.config import LearningConfig
 from paradp.policy.learning.ranks import Ranks
 from paradp.policy.learning.state import STATE, Noted, StateFile
-from paradp.policy.spec import Horizons
 
 C = TypeVar("C", bound=LearningConfig)
 # The part of the free memory that images may fill; the rest is for the training itself.

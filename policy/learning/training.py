@@ -15,6 +15,7 @@ from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.data.normalizer import Normalizer, ObservationNormalizer
 from paradp.policy.data.windows import TrainingWindows
 from paradp.policy.features import observed_features
+from paradp.policy.horizons import DEFAULT_HORIZONS, Horizons
 from paradp.policy.learning.arithmetic import Arithmetic, Step, measure
 from paradp.policy.learning.config import TrainingConfig
 from paradp.policy.learning.examples import cut_examples, send_examples, with_memory
@@ -28,7 +29,7 @@ from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
 from paradp.policy.networks.vision.config import VisionConfig
 from paradp.policy.process import check_ends_in_noise, process_of
-from paradp.policy.spec import DEFAULT_HORIZONS, DEFAULT_SCHEDULE, Horizons, PolicySpec
+from paradp.policy.spec import DEFAULT_SCHEDULE, PolicySpec
 
 
 # Long: three quarters are the arguments and their documentation, which the other trainings refer to.

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from paradp.policy.features import Shape
+from paradp.policy.horizons import Horizons
 from paradp.policy.plan_stats import STAGES, PlanStats, PlanTiming
 from paradp.policy.requests import Chunk
 from paradp.policy.serving.observed import announced
 from paradp.policy.serving.wire import MOST_VALUE_BYTES
-from paradp.policy.spec import Horizons, Interface
+from paradp.policy.spec import Interface
 from paradp.policy.values import finite_numbers, flag, whole_number
 
 MOST_BYTES, NOTE = "paradp/max_message_bytes", "paradp/note"

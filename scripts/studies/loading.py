@@ -18,7 +18,7 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.streaming import MIB, StreamedWindows, Streaming
 from paradp.policy.data.windows import TrainingWindows, cut_windows
-from paradp.policy.spec import Horizons
+from paradp.policy.horizons import Horizons
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context

@@ -16,7 +16,7 @@ from paradp.bridges.importing import import_data
 from paradp.policy.data.dataset import StreamedDataset
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.files import memory
-from paradp.policy.spec import Horizons
+from paradp.policy.horizons import Horizons
 from paradp.scripts.main import main
 
 FACTS = {"task": "pusht", "control_hz": 10, "action_low": (-9, -9), "action_high": (9, 9)}

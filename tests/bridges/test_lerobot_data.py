@@ -23,7 +23,7 @@ from paradp.bridges.lerobot_data.statistics import counted_levels, of_images, of
 from paradp.bridges.lerobot_data.writing import export_lerobot
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.windows import cut_windows
-from paradp.policy.spec import Horizons
+from paradp.policy.horizons import Horizons
 
 # Of a video's values: decoders agree, and what makes RGB of them may round otherwise.
 ROUNDING = 1

@@ -11,6 +11,7 @@ import tyro
 
 from paradp.policy.computing import Computing
 from paradp.policy.errors import SettingError
+from paradp.policy.horizons import Horizons
 from paradp.policy.identity import check_same
 from paradp.policy.learning.config import DistillationConfig, TrainingConfig
 from paradp.policy.networks.network_config import NetworkConfig
@@ -20,7 +21,6 @@ from paradp.policy.networks.vision.config import PixelsConfig, VisionConfig
 from paradp.policy.process_config import DiffusionConfig, FlowConfig
 from paradp.policy.serving import ServerConfig
 from paradp.policy.settings import Limits, note_of, option_fields, setting, setting_fields
-from paradp.policy.spec import Horizons
 from paradp.rollouts.episodes.clocks import IDEAL, ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.sampler import SamplerChoice

@@ -16,9 +16,10 @@ from paradp.policy.control.asynchronous import AsyncController
 from paradp.policy.control.limits import SafetyLimits
 from paradp.policy.control.safety import SafeController
 from paradp.policy.control.sources import InProcess
+from paradp.policy.horizons import Horizons
 from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.policy.requests import Chunk
-from paradp.policy.spec import Horizons, Interface
+from paradp.policy.spec import Interface
 from torture.amounts import Amounts
 from torture.tally import Tally
 from torture.world import OBSERVED, World

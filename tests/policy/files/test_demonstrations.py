@@ -20,7 +20,7 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.files.zarr_store import StoredArray
-from paradp.policy.spec import Horizons
+from paradp.policy.horizons import Horizons
 
 KEYS = [
     "action",

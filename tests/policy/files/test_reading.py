@@ -208,10 +208,11 @@ def test_every_kind_of_column_of_our_tables_is_read(tmp_path):
 
 def test_the_limits_accept_all_published_files():
     """The largest that is published or made here, with room to spare."""
+    from paradp.policy.horizons import Horizons
     from paradp.policy.networks.building import shapes_of
     from paradp.policy.networks.transformer import TransformerConfig
     from paradp.policy.networks.unet import UnetConfig
-    from paradp.policy.spec import Horizons, PolicySpec
+    from paradp.policy.spec import PolicySpec
 
     def spec(network, **changes):
         sizes = dict(observation={"state": 2048}, action={"step": 14}, action_low=(-1.0,) * 14, action_high=(1.0,) * 14)
