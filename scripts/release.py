@@ -50,12 +50,8 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         from paradp.checkpoints.cards import UNMEASURED, executed
         from paradp.checkpoints.store import write_spec
         from paradp.policy.files import write_whole
-        from paradp.rollouts.episodes.summary import Summary
     info = read_info(path)
-    summaries = [Summary.read(run / "summary.json") for run in runs]
-    for run, summary in zip(runs, summaries, strict=True):
-        if summary.checkpoint["sha256"] != info.model_sha256:
-            raise ValueError(f"{run} measured other weights than those of {path}")
+    summaries = [_read(run, info.model_sha256, path) for run in runs]
     spec, card = executed_in(info.spec, summaries), read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already describes the measurements")
@@ -68,6 +64,20 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     measured = card.replace(UNMEASURED, "\n".join(map(_result, summaries))).replace(executed(info.spec), executed(spec))
     write_whole(target / "README.md", measured.encode())
     say(f"{name}: {target}")
+
+
+def _read(run: Path, weights: str, path: Path) -> "Summary":
+    """The results of a run.
+
+    Raises:
+        ValueError: it had other weights.
+    """
+    from paradp.rollouts.episodes.summary import Summary
+
+    summary = Summary.read(run / "summary.json")
+    if summary.checkpoint["sha256"] != weights:
+        raise ValueError(f"{run} measured other weights than those of {path}")
+    return summary
 
 
 def executed_in(spec: "PolicySpec", summaries: Sequence["Summary"]) -> "PolicySpec":
