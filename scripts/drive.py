@@ -136,7 +136,7 @@ def drive(
                 moving = body.start()
                 stack.callback(moving.close)
             failure = _run(moving, controller, hold, spec, 60 * minutes, live, driven, on_command)
-        _report(driven, trace, out)
+        _report(driven, how.device, trace, out)
         if failure is not None:
             raise failure
 
@@ -197,7 +197,7 @@ def _run(
     return None
 
 
-def _report(driven: "Driven", trace: Path | None, out: Path | None) -> None:
+def _report(driven: "Driven", device: str, trace: Path | None, out: Path | None) -> None:
     """Prints the results, and writes the requested files."""
     from paradp.policy.files import write_whole
 
@@ -206,7 +206,7 @@ def _report(driven: "Driven", trace: Path | None, out: Path | None) -> None:
         driven.timeline.write_trace(trace)
         say(f"trace: {trace}, to be opened at ui.perfetto.dev")
     if out is not None:
-        write_whole(out / "drive.json", (json.dumps(_told(driven), indent=2) + "\n").encode())
+        write_whole(out / "drive.json", (json.dumps(_told(driven, device), indent=2) + "\n").encode())
         say(f"figures: {out / 'drive.json'}")
 
 
@@ -245,8 +245,8 @@ def _tables(driven: "Driven") -> "Group":
     return Group(timing_table(driven.timeline), count_table(counts), *driven.stops)
 
 
-def _told(driven: "Driven") -> dict[str, object]:
+def _told(driven: "Driven", device: str) -> dict[str, object]:
     counts = {k: v for k, v in vars(driven).items() if isinstance(v, int)}
     times = {name: asdict(distribution) for name, distribution in driven.timeline.distributions().items()}
     safety = [asdict(report) for report in driven.safety]
-    return {**counts, "milliseconds": times, "safety": safety, "hardware": hardware(), "versions": versions()}
+    return {**counts, "milliseconds": times, "safety": safety, "hardware": hardware(device), "versions": versions()}

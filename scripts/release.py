@@ -61,7 +61,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     copy_checkpoint(path, target, measured=spec == info.spec)
     if spec != info.spec:
         write_spec(target, spec)
-    measured = card.replace(UNMEASURED, "\n".join(map(_result, summaries))).replace(executed(info.spec), executed(spec))
+    measured = card.replace(UNMEASURED, "\n".join(map(_result, summaries))).replace(executed(info.spec), executed(spec), 1)
     write_whole(target / "README.md", measured.encode())
     say(f"{name}: {target}")
 

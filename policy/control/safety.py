@@ -21,8 +21,9 @@ has no effect, and the wrapped controller is not called. The holding command is 
 for a robot with velocity commands it is 0 at once.
 
 The first command of an episode is compared with the command that holds the observed position. A robot outside the limits, by
-no more than the jump limit, stays where it is or approaches them at the rate limit: a command may be outside the limits, but
-no further than the last one or the one that holds the robot.
+no more than the jump limit, stays where it is, or approaches them at the rate limit if the first action wanted is within the
+jump limit of its position: a command may be outside the limits, but no further than the last one or the one that holds the
+robot.
 """
 
 import logging

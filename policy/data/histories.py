@@ -31,14 +31,16 @@ def recorded_histories(demonstrations: Dataset, spec: PolicySpec, number: int, s
     info, path = demonstrations.info, demonstrations.path
     if info.task != spec.task:
         raise ValueError(f"{path} holds demonstrations of {info.task!r}, and the policy is for {spec.task!r}")
-    if list(info.observation.items()) != list(spec.observation.items()):
+    if dict(info.observation) != dict(spec.observation):
         raise ValueError(f"{path} observes {_listed(info.observation)}, and the policy {_listed(spec.observation)}")
     if (steps := step_count(demonstrations)) < number:
         raise ValueError(f"{path} has {steps} steps; {number} observations are needed")
     moments = np.random.default_rng(seed).choice(steps, number, replace=False)
     ends = demonstrations.episode_ends
     starts = np.concatenate([[0], ends[:-1]])[np.searchsorted(ends, moments, side="right")]
-    return _read(demonstrations, np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1)))
+    rows = np.maximum(starts[:, None], moments[:, None] + np.arange(1 - spec.horizons.observe, 1))
+    found = _read(demonstrations, rows)
+    return {key: found[key] for key in spec.observation}
 
 
 def _read(demonstrations: Dataset, rows: np.ndarray) -> Observation:

@@ -44,8 +44,11 @@ def spec_from(start: PolicySpec, demonstrations: Dataset, execute: int | None = 
     Raises:
         ValueError: the policy was made for other observations, actions or robots than the demonstrations show.
     """
+    own = describe(start)
     info = {name: value for name, value in describe(demonstrations.info).items() if name != "made_with"}
-    if differing := differences(describe(start), info, ("in the policy", "in the demonstrations")):
+    if sorted(info["observation"]) == sorted(own["observation"]):  # observations are taken by name, in the policy's order
+        info["observation"] = own["observation"]
+    if differing := differences(own, info, ("in the policy", "in the demonstrations")):
         raise ValueError(f"the policy does not fit the demonstrations ({differing})")
     horizons = start.horizons.with_execute(execute)
     return replace(start, horizons=horizons, action_step=tuple(largest_step(demonstrations).tolist()))

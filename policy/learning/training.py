@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def train(
         out: the run's directory.
         save: writes a checkpoint of the averaged network into a directory.
         on_step: called with the number of steps taken and the last loss, in order; on a GPU for some steps together.
-        init: a policy to start from, with its normalisers, instead of random weights; `config` has its `settings_of`.
+        init: a policy to start from, with its normalisers, instead of random weights; `config` has its `settings_of`,
+            and the number of executed steps.
         on_arithmetic: called once, before the first step.
         choose: chooses the number format if the configuration does not; called with a step to try, and the batch size.
         on_start: called once, before the first step, with the number of steps of an earlier process and the policy then.
@@ -79,7 +81,7 @@ def train(
     config = with_memory(config, demonstrations, out, ranks, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
-        start = replace(init, spec=spec) if init else _random_start(spec, training, config.observation_scaling)
+        start = _copied(init, spec) if init else _random_start(spec, training, config.observation_scaling)
         training, validation = send_examples(place, training, validation)
         start.move(place)
         objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
@@ -102,6 +104,11 @@ def _continued_spec(demonstrations: Dataset, config: TrainingConfig, start: Poli
     """
     check_settings(config, start)
     return spec_from(start, demonstrations, config.execute)
+
+
+def _copied(init: TrainedPolicy, spec: PolicySpec) -> TrainedPolicy:
+    """A policy to start from, with weights of its own: training changes them."""
+    return replace(init, spec=spec, network=deepcopy(init.network))
 
 
 def _random_start(spec: PolicySpec, training: TrainingWindows, scaling: Scaling) -> TrainedPolicy:

@@ -98,9 +98,9 @@ def drive(
             driven.safety.append(controller.report)
         elif report.done < check.last_sent:
             controller.take_back()
-        command = _step(driven, robot, controller, report, received)
         if report.began:
-            check.begin(hold(None, report.observation))
+            check.begin(hold(None, report.observation))  # before the robot can move
+        command = _step(driven, robot, controller, report, received)
         driven.unsafe += check.sent(report.tick, command.action)
         until = until or perf_counter() + seconds
         on_command(report, command)

@@ -57,7 +57,8 @@ def test_a_camera_that_is_left_out_is_not_opened(tmp_path):
     select(folder, {WRIST: "wrist", STATE: {"hand": 2, "grip": 1}})
     read, whole = open_data(folder, "reach"), LeRobotData.open(THEIRS, FACTS).observations()
     found = read.observations()
-    assert list(found) == ["wrist", "hand", "grip"] and np.array_equal(found["wrist"], whole[WRIST])
+    # In the data set's order, not in that of paradp.yaml.
+    assert list(found) == ["hand", "grip", "wrist"] and np.array_equal(found["wrist"], whole[WRIST])
     assert np.array_equal(np.concatenate([found["hand"], found["grip"]], 1), whole[STATE])
     streamed = {"wrist": np.empty((6, 64, 80, 3), np.uint8)}
     read.images().fill(3, 9, streamed)

@@ -47,7 +47,9 @@ def test_recorded_observations_include_the_steps_before_them(demonstrations, spe
 def test_demonstrations_of_another_observation_are_refused(demonstrations, spec):
     with pytest.raises(ValueError, match="holds demonstrations of 'reach', and the policy is for 'lift'"):
         recorded_observations(demonstrations, replace(spec, task="lift"), 8, 0)
-    other = replace(spec, observation={"constant": 1, "position": 2})
+    swapped = recorded_observations(demonstrations, replace(spec, observation={"constant": 1, "position": 2}), 8, 0)
+    assert list(swapped.judging) == ["constant", "position"]  # taken by name
+    other = replace(spec, observation={"constant": 1, "position": 3})
     with pytest.raises(ValueError, match=r"observes position \(2\), constant \(1\), and the policy constant \(1\)"):
         recorded_observations(demonstrations, other, 8, 0)
     with pytest.raises(ValueError, match="75 steps; 90 observations are needed"):

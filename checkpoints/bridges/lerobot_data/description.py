@@ -38,7 +38,7 @@ class Description:
     Attributes:
         folder: the data set's folder.
         fps: frames per second.
-        features: the observed features that are read, in the order in which they were named, and the action.
+        features: the observed features that are read, in the data set's order, and the action.
         episodes, frames: the numbers of them.
         version: version of the format: v2.0, v2.1 or v3.0.
         episodes_a_chunk: number of episodes in a folder, in version 2.
@@ -68,6 +68,7 @@ class Description:
         """
         path = folder / layout.INFO
         found = read_object(path, DOCUMENT_BYTES, folder)
+        _check_named(keys, found.get("features"), folder)
         try:
             version = _version(found.get("codebase_version"))
             data, videos = (layout.OLD_DATA, layout.OLD_VIDEOS) if version in layout.OLD else (layout.DATA, layout.VIDEOS)
@@ -100,15 +101,23 @@ def _version(version: Any) -> str:
     return version
 
 
+def _check_named(keys: Collection[str], described: Any, folder: Path) -> None:
+    """Raises:
+    ValueError: one of the keys is no observed feature.
+    """
+    observed = [key for key in described if key.startswith(OBSERVED)] if isinstance(described, dict) else []
+    if lacking := [key for key in keys if key not in observed]:
+        there = f"there are {', '.join(observed):.400}"
+        raise ValueError(f"{folder} has no observed feature {lacking[0]!r:.80}; {there}; correct {FILE} or --keys")
+
+
 def _features(described: Any, keys: Collection[str]) -> dict[str, Stored]:
     if not isinstance(described, dict):
         raise ValueError("it describes no features")
     observed = [key for key in described if key.startswith(OBSERVED)]
     if not observed:
         raise ValueError(f"it has no feature whose name begins with {OBSERVED}")
-    if lacking := [key for key in keys if key not in observed]:
-        raise ValueError(f"it has no observed feature {lacking[0]!r:.80}; there are {', '.join(observed):.400}")
-    found = {key: _observed(key, described[key]) for key in keys or observed}
+    found = {key: _observed(key, described[key]) for key in observed if not keys or key in keys}
     if layout.ACTION not in described or (action := _feature(layout.ACTION, described[layout.ACTION])).kind != "vector":
         raise ValueError("it has no action that is a vector")
     return {**found, layout.ACTION: action}

@@ -261,14 +261,20 @@ def test_episodes_that_end_elsewhere_are_other_data(demonstrations, tmp_path):
     assert Demonstrations.open(demonstrations.path).digest() != before
 
 
-def test_what_a_policy_saw_in_another_order_is_no_start(demonstrations, info, tmp_path):
+def test_a_policy_to_start_from_may_observe_in_another_order(demonstrations, info, tmp_path):
+    """A converted policy of LeRobot observes the state before the images. Observations are taken by name."""
     first = train(demonstrations, CONFIG, tmp_path / "first", ignore)
-    other = rewritten(
-        demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation={"constant": 1, "position": 2})
-    )
+    swapped = {"constant": 1, "position": 2}
+    other = rewritten(demonstrations, tmp_path / "o.zarr", dataclasses.replace(info, observation=swapped))
+    same = train(demonstrations, CONFIG, tmp_path / "same", ignore, init=first)
+    found = train(other, CONFIG, tmp_path / "other", ignore, init=first)
+    assert list(other.info.observation) == [*swapped] != list(found.spec.observation) == list(first.spec.observation)
+    for name, tensor in same.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor), name
+    wider = rewritten(demonstrations, tmp_path / "w.zarr", dataclasses.replace(info, observation={"constant": 1}))
     with pytest.raises(ValueError, match=r"does not fit the demonstrations \(observation: .*in the policy, .*in the demons"):
-        train(other, CONFIG, tmp_path / "second", ignore, init=first)
-    assert not (tmp_path / "second").exists()
+        train(wider, CONFIG, tmp_path / "wider", ignore, init=first)
+    assert not (tmp_path / "wider").exists()
 
 
 def test_another_start_or_its_normaliser_is_another_run(demonstrations, tmp_path, trained):
