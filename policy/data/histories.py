@@ -33,7 +33,9 @@ def recorded_histories(demonstrations: Dataset, spec: PolicySpec, number: int, s
         raise ValueError(f"{path} holds demonstrations of {info.task!r}, and the policy is for {spec.task!r}")
     if dict(info.observation) != dict(spec.observation):
         raise ValueError(f"{path} observes {_listed(info.observation)}, and the policy {_listed(spec.observation)}")
-    if (steps := step_count(demonstrations)) < number:
+    if (steps := step_count(demonstrations)) == 0:
+        raise ValueError(f"{path} holds no episodes")
+    if steps < number:
         raise ValueError(f"{path} has {steps} steps; {number} observations are needed")
     moments = np.random.default_rng(seed).choice(steps, number, replace=False)
     ends = demonstrations.episode_ends

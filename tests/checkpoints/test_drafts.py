@@ -131,7 +131,9 @@ def test_a_draft_of_another_checkpoint_is_refused(with_draft, trained, tmp_path)
     load_policy(other, "speculative-ddpm", engine="eager")
 
 
-def test_saving_a_checkpoint_again_leaves_no_old_draft(with_draft, trained):
+def test_saving_a_checkpoint_with_other_weights_leaves_no_old_draft(with_draft, trained):
+    with torch.no_grad():
+        next(trained.network.parameters()).add_(1)
     save_checkpoint(trained, with_draft, "# a card")
     assert not (with_draft / "draft.json").exists()
 

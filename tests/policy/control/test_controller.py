@@ -223,8 +223,8 @@ def test_chunks_are_blended_as_configured(trained, blending):
     controller = RecedingHorizon(policy, ahead=True, clock=Late(3), hold=hold, blending=blending)
     chunks, plan = [], policy.plan
 
-    def noted(histories, generators, guesses, budget, keep):
-        chunks.append((plan(histories, generators, guesses, budget, keep), guesses, keep))
+    def noted(histories, generators, guesses, budget, keep, guessed):
+        chunks.append((plan(histories, generators, guesses, budget, keep, guessed), guesses, keep))
         return chunks[-1][0]
 
     policy.plan = noted
