@@ -40,7 +40,8 @@ from paradp.policy.networks.building import build_network, shapes_of
 from paradp.sampler import SamplerChoice, Solver
 
 DEFAULT_SAMPLER = "auto"
-_ADDED = (DOCUMENT, WEIGHTS, FILE)  # by `paradp draft train` and `paradp fidelity`
+# Files that `paradp draft train` and `paradp fidelity` add to a checkpoint.
+ADDED = (DOCUMENT, WEIGHTS, FILE)
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,7 +94,7 @@ def _carry_over(place: Path, partial: Path) -> None:
         same = checkpoint_digest(place) == checkpoint_digest(partial)
     except (ValueError, OSError):
         return  # no old checkpoint, or a damaged one
-    for name in _ADDED:
+    for name in ADDED:
         if same and (place / name).exists():
             shutil.copy2(place / name, partial / name, follow_symlinks=False)
 

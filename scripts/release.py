@@ -101,12 +101,11 @@ def name_of(spec: "PolicySpec") -> str:
 
 def copy_checkpoint(path: Path, target: Path, measured: bool = True) -> None:
     """Replaces a checkpoint's files by another one's, including fidelity and draft, unless these have become invalid."""
-    from paradp.checkpoints.drafts import DOCUMENT, WEIGHTS
-    from paradp.policy.fidelity import FILE
+    from paradp.checkpoints.store import ADDED
 
     for name in FILES:
         shutil.copyfile(path / name, target / name)
-    for name in (FILE, DOCUMENT, WEIGHTS):
+    for name in ADDED:
         if measured and (path / name).exists():
             shutil.copyfile(path / name, target / name)
         else:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_bat
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import join, own_device
-from paradp.policy.learning.starting import spec_from
+from paradp.policy.learning.starting import copied, spec_from
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.process import Diffusion
 from paradp.policy.spec import PolicySpec
@@ -75,7 +74,7 @@ def distill(
         training, validation = send_examples(place, training, validation)
         teacher.move(place)
         objective = ConsistencyObjective(teacher, spec, config.teacher_steps)
-        start = replace(teacher, spec=spec, network=deepcopy(teacher.network))
+        start = copied(teacher, spec)
         lesson = Lesson(start, objective, training, validation, teacher)
         return learn(lesson, demonstrations, config, out, save, on_step, on_arithmetic, choose, on_start, on_metrics, ranks)
 

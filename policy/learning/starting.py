@@ -1,6 +1,7 @@
 """Starts a training from a policy: the settings that it determines, and whether it fits demonstrations."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from paradp.policy.data.dataset import Dataset, largest_step
 from paradp.policy.errors import SettingError
 from paradp.policy.identity import describe, differences
 from paradp.policy.learning.config import TrainingConfig
+from paradp.policy.learning.lesson import TrainedPolicy
 from paradp.policy.networks.vision.config import PixelsConfig, Vision, VisionConfig
 from paradp.policy.process_config import process_config
 from paradp.policy.spec import PolicySpec
@@ -52,6 +54,11 @@ def spec_from(start: PolicySpec, demonstrations: Dataset, execute: int | None = 
         raise ValueError(f"the policy does not fit the demonstrations ({differing})")
     horizons = start.horizons.with_execute(execute)
     return replace(start, horizons=horizons, action_step=tuple(largest_step(demonstrations).tolist()))
+
+
+def copied(start: TrainedPolicy, spec: PolicySpec) -> TrainedPolicy:
+    """The policy to start from with this specification, and with weights of its own: training changes them."""
+    return replace(start, spec=spec, network=deepcopy(start.network))
 
 
 def check_settings(config: TrainingConfig, start: PolicySpec) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from paradp.policy.learning.lesson import Batch, Lesson, TrainedPolicy, draw_bat
 from paradp.policy.learning.loop import learn
 from paradp.policy.learning.metrics_log import TrainingMetrics
 from paradp.policy.learning.ranks import join, own_device
-from paradp.policy.learning.starting import check_settings, spec_from
+from paradp.policy.learning.starting import check_settings, copied, spec_from
 from paradp.policy.networks.building import build_network
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.network_config import NetworkConfig
@@ -81,7 +80,7 @@ def train(
     config = with_memory(config, demonstrations, out, ranks, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
-        start = _copied(init, spec) if init else _random_start(spec, training, config.observation_scaling)
+        start = copied(init, spec) if init else _random_start(spec, training, config.observation_scaling)
         training, validation = send_examples(place, training, validation)
         start.move(place)
         objective = DenoisingObjective(spec, start.observation_normalizer, start.action_normalizer)
@@ -104,11 +103,6 @@ def _continued_spec(demonstrations: Dataset, config: TrainingConfig, start: Poli
     """
     check_settings(config, start)
     return spec_from(start, demonstrations, config.execute)
-
-
-def _copied(init: TrainedPolicy, spec: PolicySpec) -> TrainedPolicy:
-    """A policy to start from, with weights of its own: training changes them."""
-    return replace(init, spec=spec, network=deepcopy(init.network))
 
 
 def _random_start(spec: PolicySpec, training: TrainingWindows, scaling: Scaling) -> TrainedPolicy:

@@ -20,6 +20,7 @@ from paradp.checkpoints import (
     save_checkpoint,
     write_draft,
 )
+from paradp.policy.learning import draft as draft_training
 from paradp.policy.learning.draft import DraftTraining, train_draft
 from paradp.policy.networks.draft import SHARE, DraftConfig, build_draft, draft_config, draft_cost, network_cost
 from paradp.policy.observations import how_many
@@ -197,6 +198,20 @@ def test_a_draft_that_costs_too_much_is_refused(checkpoint, spec):
     write_draft(draft, DONE, checkpoint, checkpoint_digest(checkpoint))
     with pytest.raises(ValueError, match="computes more than 2%"):
         read_draft(checkpoint, spec, checkpoint_digest(checkpoint))
+
+
+def test_first_predictions_are_kept_without_their_windows(checkpoint, spec, monkeypatch):
+    """A view of the first prediction would keep the whole window in memory, once a turn."""
+    monkeypatch.setattr(draft_training, "_FIRSTS", 2)
+    policy = load_policy(checkpoint, "ddpm", engine="eager")
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float32))
+    draft = build_draft(spec, draft_config(spec))
+    solver = SamplerChoice.parse(TRAINED).build(spec.schedule, draft)
+    sampling = draft_training._Sampling(policy, histories, 0)
+    for _ in range(3):
+        sampling.rows(solver, draft)
+    assert len(sampling._firsts) == 2
+    assert all(clean.untyped_storage().nbytes() == clean.nbytes for _, clean in sampling._firsts)
 
 
 def test_training_makes_drafts_that_are_accepted_more_often(checkpoint, spec, monkeypatch):

@@ -72,6 +72,25 @@ def test_steps_are_measured_and_rows_counted(policy, monkeypatch):
         assert one.energy.low <= one.energy.value <= one.energy.high and 0 < one.p_value <= 1
 
 
+def test_fitting_and_judging_use_different_noise(policy, monkeypatch):
+    monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
+    monkeypatch.setattr(fidelity, "ETAS", (0.5, 1.0))
+    seeds, draw = [], plans.noise_generator
+    monkeypatch.setattr(plans, "noise_generator", lambda seed: seeds.append(seed) or draw(seed))
+    histories = parted(policy.spec, np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32))
+    used = []
+    for run in (
+        lambda: fit_grids(policy, histories, 2, 7, lambda rows: None),
+        lambda: fit_noise(policy, histories, (2,), 8, 7, lambda rows: None),
+        lambda: measure_steps(policy, ["ddim-2"], histories, 8, 7, lambda rows: None),
+    ):
+        seeds.clear()
+        run()
+        used.append({*seeds})
+    grids, noise, judged = used
+    assert grids and noise and judged and not (grids & judged or noise & judged or grids & noise)
+
+
 def test_the_noise_of_a_few_steps_is_fitted_and_rows_are_counted(policy, monkeypatch):
     monkeypatch.setattr(fidelity, "TRAJECTORIES", 2)
     monkeypatch.setattr(fidelity, "ETAS", (0.5, 1.0, 2.5))
