@@ -84,7 +84,7 @@ class Way:
     summary: str
     options: Options = field(default_factory=dict)
     spacing: Spacing | None = None
-    keeps: Literal["exactly", "within a tolerance"] = "exactly"
+    keeps: Literal["exactly", "within a tolerance"] = "within a tolerance"
     needs_noise: bool = False
     solver: "Callable[..., Solver] | None" = None
 
@@ -99,14 +99,13 @@ KINDS: Mapping[str, Kind] = {
 }
 # Prefix of a sampler's name → way.
 WAYS: dict[str, Way] = {
-    "": Way("one step after another"),
-    "para-": Way(
-        "in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD, keeps="within a tolerance"
-    ),
+    "": Way("one step after another", keeps="exactly"),
+    "para-": Way("in parallel, within a tolerance (as ParaDiGMS: window 20, tolerance 0.1)", _PICARD),
     "speculative-": Way(
         "in parallel, with exactly the sequential sampler's distribution (window 20)",
         _SPECULATIVE,
         "trailing",
+        keeps="exactly",
         needs_noise=True,
     ),
 }
@@ -175,7 +174,7 @@ def register_solver(name: str, way: Way) -> None:
     In this process; an entry point of the group `paradp.solvers` does it in every process.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name, or that of one of its samplers, is taken.
     """
     if f"{name}-" in WAYS:
         raise ValueError(f"two solvers have the name {name!r}")
@@ -183,10 +182,15 @@ def register_solver(name: str, way: Way) -> None:
 
 
 def _add(prefix: str, way: Way) -> None:
+    added = {
+        prefix + name: SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
+        for name, kind in KINDS.items()
+        if kind.noise or not way.needs_noise
+    }
+    if taken := added.keys() & SAMPLERS.keys():
+        raise ValueError(f"a solver cannot be named {prefix.removesuffix('-')!r}: there is a sampler {min(taken)!r}")
     WAYS[prefix] = way
-    for name, kind in KINDS.items():
-        if kind.noise or not way.needs_noise:
-            SAMPLERS[prefix + name] = SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
+    SAMPLERS.update(added)
 
 
 for _prefix, _way in dict(WAYS).items():

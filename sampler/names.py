@@ -89,8 +89,11 @@ class SamplerChoice:
 
     @property
     def exact(self) -> bool:
-        """Whether its samples have exactly the distribution of `sequential`, see `SamplerFamily`."""
-        return self._family.exact
+        """Whether its samples have exactly the distribution of `sequential`, see `SamplerFamily`.
+
+        False with `max-rounds`: samples that are completed early have another distribution.
+        """
+        return self._family.exact and "max-rounds" not in dict(self.options)
 
     @property
     def of_steps(self) -> dict[str, Any]:

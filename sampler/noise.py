@@ -17,7 +17,7 @@ _WORDS = 624
 _FIRST_WORD = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class NoisePath:
     """The initial noise and the noise of every step. Sequential and parallel solvers must agree on the same path.
 

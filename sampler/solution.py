@@ -33,13 +33,13 @@ class Status(IntEnum):
     OUT_OF_BUDGET = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class SolverStats:
     """Cost and outcome of a solve, for each of B environments.
 
     Attributes:
         rounds: `[B]` int64, sequential network calls.
-        evaluations: `[B]` int64, rows that the network computed.
+        evaluations: `[B]` int64, rows that the network computed, without padding.
         residual: `[B]`, the largest change that was accepted as converged, relative to the step's noise.
         status: `[B]` int64, a `Status`. Do not select samples by it: the number of rounds depends on the sample, so samples
             that converge before a deadline have another distribution than all samples. Report it, and use all samples.
@@ -57,7 +57,7 @@ class SolverStats:
         return self.status == Status.CONVERGED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Solution:
     """Samples `[B, …]` and the statistics of the solve."""
 

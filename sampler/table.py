@@ -1,5 +1,6 @@
 """Step tables: the coefficients of every sampling step, one row per step."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from functools import cached_property
@@ -24,7 +25,7 @@ class Column(IntEnum):
     FROM_PREDICTION = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class StepTable:
     """Steps k = 0 … T−1 from pure noise x_0 to the sample x_T, each of the form
 
@@ -94,6 +95,11 @@ class StepTable:
         return torch.stack([getattr(self, column.name.lower()) for column in Column], dim=1)
 
     @cached_property
+    def clip_bound(self) -> Tensor:
+        """`[]`, the bound of |x̂0|; infinite without clipping."""
+        return self.columns.new_tensor(math.inf if self.clip is None else self.clip)
+
+    @cached_property
     def looks_back(self) -> bool:
         """Whether a step uses the prediction of the step before."""
         return bool((self.d != 0).any())
@@ -104,7 +110,7 @@ class StepTable:
         return bool((self.r != 0).any())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Steps:
     """Some steps of a table, gathered once for all computations of a round.
 

@@ -161,7 +161,8 @@ class Graphs:
         self, solver: object, make: MakeRounds, condition: Tensor, noise: NoisePath, guess: Tensor | None
     ) -> tuple[Rounds, Captured | None]:
         """The rounds of a solver, created and captured at the first use of these shapes; loaded if nothing is captured."""
-        key = (id(solver), condition.shape, noise.initial.shape, noise.initial.dtype, noise.initial.device)
+        like = ((tensor.shape, tensor.dtype, tensor.device) for tensor in (condition, noise.initial))
+        key = (id(solver), *like)
         if key not in self._kept:
             rounds = make()
             rounds.load(condition, noise, guess)

@@ -12,7 +12,7 @@ from paradp.sampler.solution import Denoiser, predict
 from paradp.sampler.table import Steps, StepTable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Window:
     """The steps of one round.
 
@@ -20,13 +20,13 @@ class Window:
         step: `[B, p]`, step indices; padding has the index of the last step.
         inside: `[B, p]`, false for padding; all false for a finished environment.
         width: `[B]`, the number of steps without padding.
-        table: the coefficients of these steps.
+        coefficients: the coefficients of these steps.
     """
 
     step: Tensor
     inside: Tensor
     width: Tensor
-    table: Steps
+    coefficients: Steps
 
 
 class PerStep:
@@ -107,7 +107,7 @@ class WindowRounds(Rounds):
             keep = window.inside.flatten().nonzero().squeeze(1)
             prediction = torch.zeros_like(rows)
             prediction[keep] = predict(self.denoiser, rows[keep], t[keep], condition[keep])
-        return window.table.clean(x, prediction.reshape(x.shape))
+        return window.coefficients.clean(x, prediction.reshape(x.shape))
 
     def move(self, window: Window, settled: Tensor) -> Tensor:
         """Ends a round: each window moves past its leading `settled` steps `[B, p]`, and past the next one.

@@ -103,11 +103,21 @@ def _spread(settings: Schedule, scheduler: Any, steps: int | None) -> tuple[list
     trained = settings.num_train_timesteps
     count = wanted(steps, trained)
     if settings.timestep_spacing == "sine":
-        return sine_grid(count, trained), ""
+        noisiest = _noisiest(scheduler)
+        if count > noisiest + 1:
+            raise ValueError(f"{count} steps are too many for the {noisiest + 1} timesteps above lambda_min_clipped")
+        return sine_grid(count, noisiest + 1), ""
     scheduler.set_timesteps(count)
     offset = f" (steps_offset = {settings.steps_offset})" if settings.steps_offset else ""
     # If T does not divide N, diffusers' `trailing` grid can have one entry too many, −1, by rounding (T = 29 of N = 100).
     return scheduler.timesteps.tolist()[:count], f"{count} steps are too many for {trained} timesteps so spaced{offset}: "
+
+
+def _noisiest(scheduler: Any) -> int:
+    """The training's last timestep, or the last one above `lambda_min_clipped`: there diffusers' `linspace` begins."""
+    bound = scheduler.config.get("lambda_min_clipped", -math.inf)
+    clipped = 0 if bound == -math.inf else int(torch.searchsorted(scheduler.lambda_t.flip(0), bound))
+    return int(scheduler.config.num_train_timesteps) - 1 - clipped
 
 
 def sine_grid(steps: int, trained: int) -> list[int]:

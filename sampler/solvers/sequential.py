@@ -10,7 +10,8 @@ from paradp.sampler.table import StepTable
 class Sequential(InRounds):
     """Sequential sampling: T rounds with one evaluation per environment.
 
-    If all steps are captured in one CUDA graph, a deadline has no effect.
+    If all steps are captured in one CUDA graph, a deadline has no effect. Without a graph each step waits for the device if
+    there is a deadline.
     """
 
     table: StepTable

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler
 
-from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, step_table
 from paradp.sampler.rounds.backends import only
 from paradp.sampler.schedules.consistency import boundary
 from paradp.sampler.schedules.trajectories import ddim_trajectories, follow
@@ -258,25 +258,6 @@ def test_scales_of_a_flow_equal_ddpms_in_its_units():
     assert torch.allclose(table.alpha_bar, bar)
     posterior = ((1 - bar[:2] / bar[1:]) * (1 - bar[1:]) / (1 - bar[:2])).sqrt() * ((1 - after) ** 2 + after**2).sqrt()
     assert torch.allclose(table.scale[:2], posterior) and (table.scale > 0).all()
-
-
-def test_speculative_sampling_of_a_distilled_network_has_the_distribution_of_its_steps():
-    """Mean and spread of many samples, and rejections by reflection; they differ with the planted fault of no rejections."""
-    table = SamplerChoice.parse("consistency-4").build({**DISTILLED, "prediction_type": "sample"}).table
-    generators = [torch.Generator().manual_seed(s) for s in range(4000)]
-    noise = NoisePath.draw(generators, 4, (1, 1), dtype=torch.float64)
-    other = NoisePath.draw([torch.Generator().manual_seed(10_000 + s) for s in range(4000)], 4, (1, 1), dtype=torch.float64)
-
-    def jump(x, t, condition):
-        return torch.where(x > 0, 0.6, -0.6) + 0.2 * torch.tanh(x)
-
-    condition = torch.zeros(4000, 1, dtype=torch.float64)
-    exact = Sequential(table).solve(jump, condition, other).sample.flatten().sort().values
-    found = Speculative(table, window=4).solve(jump, condition, noise)
-    assert found.stats.rounds.double().mean() < 4
-    difference = (found.sample.flatten().sort().values - exact).abs()
-    # Two samples of 4000 of one distribution differ by as much as the jump between the modes at few quantiles only.
-    assert (difference > 0.05).double().mean() < 0.03
 
 
 @pytest.mark.parametrize("to_one", [True, False])

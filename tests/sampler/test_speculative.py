@@ -13,7 +13,7 @@ from scipy import stats
 
 from paradp.checkpoints import load_policy
 from paradp.rollouts.expert_histories import expert_histories
-from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, step_table
+from paradp.sampler import NoisePath, SamplerChoice, Sequential, Speculative, Status, step_table
 from paradp.sampler.rounds.backends import only
 from paradp.sampler.rounds.torch import drafts, speculative
 from paradp.sampler.rounds.torch.speculative import Speculation
@@ -36,7 +36,17 @@ TABLES = [
     "sde-dpm-solver-8:eta=2.5:spacing=sine",
     "ddim-16:eta=0.5:spacing=trailing",
     "ddim-25:eta=1",
+    "consistency-4",
+    "sde-dpm-solver-8:timesteps=99-80-60-45-30-20-12-7",
 ]
+# Other settings of the schedule: a distilled network, and a last step with noise.
+SETTINGS_OF = {
+    "consistency-4": {"_class_name": "LCMScheduler", "prediction_type": "sample"},
+    "sde-dpm-solver-8:timesteps=99-80-60-45-30-20-12-7": {
+        "_class_name": "DPMSolverMultistepScheduler",
+        "final_sigmas_type": "sigma_min",
+    },
+}
 
 # Samples that are not of one step: along a fixed direction, and at all steps with a large ‖Δ‖.
 FIXED, CONTESTED = -1, -2
@@ -45,7 +55,7 @@ FIXED, CONTESTED = -1, -2
 @pytest.fixture
 def table_of(config):
     """The table of a sampler's name."""
-    return lambda name: SamplerChoice.parse(name).build(config).table
+    return lambda name: SamplerChoice.parse(name).build(config | SETTINGS_OF.get(name, {})).table
 
 
 @dataclass
@@ -76,7 +86,7 @@ class Decided:
             env, i = ((torch.arange(kept.shape[1]) < (exact + 1)[:, None]) & window.inside).nonzero(as_tuple=True)
             step = window.step[env, i]
             found.x[env, step], found.following[env, step] = drafts.x[env, i], following[env, i]
-            found.drafted[env, step] = (drafts.following - window.table.sigma * z)[env, i]
+            found.drafted[env, step] = (drafts.following - window.coefficients.sigma * z)[env, i]
             found.times[env, step] += 1
             return following, kept
 
@@ -252,7 +262,7 @@ def decisions(solver, denoiser, condition, noise, guess, monkeypatch) -> list[tu
     verify = Speculation._verify
 
     def recording(self, window, drafts, clean, z, log_u):
-        mean = window.table.mean(drafts.x, drafts.guess, drafts.one_earlier(drafts.guess))
+        mean = window.coefficients.mean(drafts.x, drafts.guess, drafts.one_earlier(drafts.guess))
         for env in range(len(condition)):
             for i in range(int(window.width[env])):
                 step, first = int(window.step[env, i]), int(self.base[env])
@@ -303,7 +313,7 @@ def test_with_no_table_a_decision_depends_on_its_noise(table_of, make_denoiser, 
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, 3)
+    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, max(1, table.steps // 8))
     assert foreseen(Speculative(table, 8), *inputs) == foreseen(Speculative(table, 8, ahead=3), *inputs) == 0
     monkeypatch.setattr(*FAULTS["a draft that saw D_{j+1}"])
     assert foreseen(Speculative(table, 8), *inputs) > 0
@@ -342,7 +352,7 @@ def test_no_decision_by_a_trained_draft_depends_on_its_noise(table_of, make_deno
     table = table_of(name)
     condition, noise = draw(range(4), table)
     guess = torch.rand(noise.initial.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, 3)
+    inputs = make_denoiser(table), condition, noise, guess, monkeypatch, range(0, table.steps, max(1, table.steps // 8))
     solver = Speculative(table, 8, draft="trained", model=random_draft(8, 0.05))
     assert foreseen(solver, *inputs) == foreseen(replace(solver, ahead=3), *inputs) == 0
     monkeypatch.setattr(drafts, "gains_of", gains_of_the_next_step)
@@ -569,8 +579,9 @@ def test_clipping_is_part_of_the_distribution(table, denoiser, draw, monkeypatch
     verify = Speculation._verify
 
     def unclipped(self, window, *verified):
-        free = replace(window, table=replace(window.table, table=replace(window.table.table, clip=None)))
-        return verify(self, free, *verified)
+        steps = window.coefficients
+        free = replace(steps, table=replace(steps.table, clip=None))
+        return verify(self, replace(window, coefficients=free), *verified)
 
     monkeypatch.setattr(Speculation, "_verify", unclipped)
     assert (
@@ -579,8 +590,10 @@ def test_clipping_is_part_of_the_distribution(table, denoiser, draw, monkeypatch
     )
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("options", [{}, {"draft": "frozen", "data_variance": 0.0}, {"max_rounds": 4}])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_draft_that_is_not_finite_does_not_spoil_an_exact_state(table, draw, seed):
+def test_a_draft_that_is_not_finite_does_not_spoil_an_exact_state(table, draw, seed, options, backend):
     """The network fails once, at the end of a window that is rejected earlier."""
     condition, noise = draw([seed], table)
     calls = 0
@@ -593,8 +606,34 @@ def test_a_draft_that_is_not_finite_does_not_spoil_an_exact_state(table, draw, s
             prediction[-1] = torch.nan
         return prediction
 
-    solution = Speculative(table, 20).solve(fails_once, condition, noise)
-    assert solution.sample.isfinite().all() and solution.stats.converged.all()
+    with only(backend):
+        solution = Speculative(table, 20, **options).solve(fails_once, condition, noise)
+    assert calls >= 4 and solution.sample.isfinite().all() and solution.stats.broken.tolist() == [-1]
+    assert solution.stats.status.tolist() == [Status.OUT_OF_BUDGET if "max_rounds" in options else Status.CONVERGED]
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("name", ["ddpm-25", "sde-dpm-solver-20", "ddim-16:eta=0.5:spacing=trailing"])
+def test_a_first_guess_that_is_not_finite_is_none(table_of, make_denoiser, draw, name, backend):
+    table = table_of(name)
+    condition, noise = draw(range(2), table)
+    solver, denoiser = Speculative(table, 8), make_denoiser(table)
+    with only(backend):
+        found = solver.solve(denoiser, condition, noise, torch.full_like(noise.initial, torch.nan))
+        cold = solver.solve(denoiser, condition, noise)
+    assert found.stats.converged.all() and torch.equal(found.sample, cold.sample)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_step_may_use_the_unclipped_prediction_only(table, denoiser, draw, backend):
+    """c = 0 and r in its place: the same steps for a prediction within the clip, which is off here."""
+    usual = replace(table, clip=None)
+    unclipped = replace(usual, c=torch.zeros_like(table.c), r=table.c)
+    condition, noise = draw(range(3), table)
+    with only(backend):
+        expected, found = (Speculative(t, 8).solve(denoiser, condition, noise) for t in (usual, unclipped))
+    assert found.stats.converged.all() and found.stats.rounds.tolist() == expected.stats.rounds.tolist()
+    assert torch.allclose(found.sample, expected.sample, atol=1e-9)
 
 
 def test_a_window_of_one_is_sequential(table, denoiser, draw):
@@ -627,7 +666,7 @@ def test_environments_are_independent_to_the_last_bit(table, denoiser, draw, ass
 
 
 def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
-    """For data N(μ, v) the prediction is linear in x with slope J: once evaluated, a step's draft is always accepted."""
+    """For data N(μ, v) the prediction is linear in x with slope J: once evaluated, a step's guess is its prediction."""
     variance = 0.01
     bar = torch.zeros(100, dtype=torch.float64)
     bar[table.timesteps] = table.alpha_bar
@@ -643,6 +682,12 @@ def test_the_gain_of_a_gaussian_makes_its_drafts_exact(table, draw):
         for draft, v in (("frozen", 0.0), ("picard", 0.0), ("picard", variance))
     )
     assert gained < picard < frozen
+    solver, checked = Speculative(table, 20, draft="picard", data_variance=variance), 0
+    for one in speculative.rounds_of(solver, denoiser, condition, noise):
+        again = one.recalled.own[..., 0] & one.decided & one.window.inside
+        assert (one.drafts.guess - one.clean)[again].abs().max() < 1e-9 if again.any() else True
+        checked += int(again.sum())
+    assert checked > 500
 
 
 def test_a_row_that_is_not_finite_stays_in_its_environment(table, denoiser, draw):

@@ -1,7 +1,5 @@
 """The rows of all windows without padding, in arrays that share memory with tensors."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +8,6 @@ from paradp.sampler.rounds.memory import gather, zeros
 from paradp.sampler.rounds.numba import loops
 from paradp.sampler.rounds.windows import WindowRounds
 from paradp.sampler.solution import predict
-from paradp.sampler.table import StepTable
 
 
 class FlatRows:
@@ -33,7 +30,7 @@ class FlatRows:
         self._env, self._step, self._t = arrays(*self._where, self._at)
         self.buffers = arrays(*self._states)
         (self.table,) = arrays(rounds.table.columns)
-        self.bound = clip_bound(rounds.table)
+        self.bound = rounds.table.clip_bound.numpy()[()]
 
     def look(self, limit: np.ndarray | None = None) -> tuple[int, np.ndarray, np.ndarray]:
         """The number of rows in the next round, their environments and their steps; without steps from `limit` `[B]` on."""
@@ -54,8 +51,3 @@ class FlatRows:
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
     """Arrays that share memory with these tensors."""
     return [tensor.numpy() for tensor in tensors]
-
-
-def clip_bound(table: StepTable) -> np.generic:
-    """The bound of |x̂0| in the samples' type."""
-    return table.columns.numpy().dtype.type(math.inf if table.clip is None else table.clip)

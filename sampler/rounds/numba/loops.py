@@ -87,8 +87,8 @@ def draft(
     innovation, inner = np.empty_like(exact[0]), np.empty_like(into[0])
     for row in range(n):
         b, k = env[row], steps[row]
-        known = base[b] if frozen else evaluated[b, 0]
-        source = max(min(k, known - 1), 0)
+        usable = base[b] if frozen else evaluated[b, 0]
+        source = max(min(k, usable - 1), 0)
         own = source == k and k < evaluated[b, 0]
         memory = kept[b, source]
         first = k == base[b]
@@ -162,24 +162,25 @@ def mean(table, k, bound, x, clean, before, found):
 
 @_compiled
 def difference(table, k, bound, one, other, one_before, other_before, found):
-    """`Steps.difference` of one row, in units of c."""
+    """`Steps.difference` of one row."""
     c, r, back = table[k, C], table[k, R], table[k, D]
     for d in range(len(one)):
-        found[d] = clip_to(one[d], bound) - clip_to(other[d], bound)
+        found[d] = c * (clip_to(one[d], bound) - clip_to(other[d], bound))
     if r != 0:
         for d in range(len(one)):
-            found[d] += r / c * (one[d] - other[d])
+            found[d] += r * (one[d] - other[d])
     if back != 0:
         for d in range(len(one)):
-            found[d] += back / c * (clip_to(one_before[d], bound) - clip_to(other_before[d], bound))
+            found[d] += back * (clip_to(one_before[d], bound) - clip_to(other_before[d], bound))
 
 
 @_compiled
 def verify(table, k, bound, x, guess, guess_before, following, clean, before, z, log_u, apart, exact):
     """Decides one step whose draft is exact: puts x_{k+1} into `exact` and returns whether it is the draft."""
-    c, sigma = table[k, C], table[k, SIGMA]
+    sigma = table[k, SIGMA]
     squared, along = 0.0, 0.0
-    scale = c / sigma if sigma > 0 else c
+    one = x.dtype.type(1)
+    scale = one / sigma if sigma > 0 else one
     difference(table, k, bound, guess, clean, guess_before, before, apart)
     for d in range(len(x)):
         delta = scale * apart[d]

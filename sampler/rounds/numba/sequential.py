@@ -3,7 +3,7 @@
 from paradp.sampler.rounds.base import Watch
 from paradp.sampler.rounds.memory import copy, zeros
 from paradp.sampler.rounds.numba import loops
-from paradp.sampler.rounds.numba.flat_rows import arrays, clip_bound
+from paradp.sampler.rounds.numba.flat_rows import arrays
 from paradp.sampler.rounds.torch.sequential import Pass
 from paradp.sampler.solution import predict
 
@@ -12,7 +12,7 @@ class NumbaPass(Pass):
     """Computes the same steps as `Pass`, on the same buffers, with compiled loops."""
 
     def advance(self) -> None:
-        (table,), noise, bound = arrays(self.table.columns), self.noise.numpy(), clip_bound(self.table)
+        (table,), noise, bound = arrays(self.table.columns), self.noise.numpy(), self.table.clip_bound.numpy()[()]
         state = self.initial.flatten(1).clone()
         clean = zeros((self.table.steps, *state.shape), state)
         x, cleans = arrays(state, clean)

@@ -54,10 +54,10 @@ class NumbaSpeculation(Speculation):
         """The model's gains for the next round's rows, `[n, r]`."""
         if self.solver.model is None:
             return self._out[:, :0]
-        env, steps, known = env[:n], steps[:n], self._memory[1][env[:n], 0]
-        source = np.minimum(steps, known - 1).clip(0)
+        env, steps, reached = env[:n], steps[:n], self._memory[1][env[:n], 0]
+        source = np.minimum(steps, reached - 1).clip(0)
         held, made_at = (torch.from_numpy(self._memory[0][env, source, i]) for i in (loops.PREDICTION, loops.STATE))
         snr = self.guesses.levels.snr
-        since = torch.from_numpy(np.where(known > 0, source, self.table.steps))
+        since = torch.from_numpy(np.where(reached > 0, source, self.table.steps))
         levels = snr[torch.from_numpy(steps)][:, None], snr[since][:, None]
         return gains_of(self.solver.model, held, made_at, *levels).detach().numpy()

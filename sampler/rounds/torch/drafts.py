@@ -13,7 +13,7 @@ from paradp.sampler.rounds.windows import PerStep, Window
 from paradp.sampler.table import StepTable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Recalled:
     """The earlier predictions from which a window's drafts are computed, `[B, p, D]` each.
 
@@ -37,7 +37,7 @@ class Recalled:
 Guess = Callable[[int, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Drafts:
     """The drafts of a round, `[B, p, D]` each unless noted.
 
@@ -100,8 +100,8 @@ class Guesses:
         return Levels(self._table)
 
     def start(self, first: Tensor) -> None:
-        """Stores a first guess `[B, D]` at the sample."""
-        self.kept.all[:, 0, 0] = first
+        """Stores a first guess `[B, D]` at the sample; values that are not finite become 0."""
+        self.kept.all[:, 0, 0] = first.nan_to_num(0, 0, 0)
 
     def clear(self) -> None:
         """Clears all predictions."""
@@ -133,10 +133,10 @@ class Guesses:
             noise: `[B, p, D]`, ξ of the window's steps.
         """
         guess_at = self.guesses_at(window, recalled)
-        step = window.table
-        known = (step.a, step.c, step.r, step.d, step.sigma * noise)
+        step = window.coefficients
+        parts = (step.a, step.c, step.r, step.d, step.sigma * noise)
         x, states, guesses, last = first, [first], [], before
-        for i, (a, c, r, d, pushed) in enumerate(zip(*(k.unbind(1) for k in known), strict=True)):
+        for i, (a, c, r, d, pushed) in enumerate(zip(*(part.unbind(1) for part in parts), strict=True)):
             # A prediction at a draft far from any exact state may not be finite; it must not spread to exact states.
             guess = guess_at(i, x).nan_to_num_(0, 0, 0)
             x = torch.addcmul(pushed, a, x).addcmul_(c, self._table.bound(guess))
@@ -182,8 +182,8 @@ class Guesses:
 
     def _source(self, window: Window, base: Tensor) -> Tensor:
         """The step whose prediction each step of the window uses, `[B, p]`: its own or an earlier one, never a later one."""
-        known = base[:, None] if self._draft == "frozen" else self.evaluated
-        return torch.minimum(window.step, known - 1).clamp_(min=0)
+        usable = base[:, None] if self._draft == "frozen" else self.evaluated
+        return torch.minimum(window.step, usable - 1).clamp_(min=0)
 
 
 def learned(model: DraftModel, levels: Levels, step: Tensor, recalled: Recalled) -> Guess:

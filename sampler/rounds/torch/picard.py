@@ -100,10 +100,10 @@ class Iteration(WindowRounds):
     def _iterate(self, window: Window, x: Tensor, clean: Tensor) -> Tensor:
         """x_{b+1} … x_{b+p} from the predictions at x_b … x_{b+p−1}."""
         before = self.clean[(window.step - 1).clamp_(min=0)] if self.table.looks_back else None
-        pushed = window.table.push(clean, before, self.noise[window.step])
+        pushed = window.coefficients.push(clean, before, self.noise[window.step])
         if self.solver.split == "linear":
-            return roll(x[:, 0], window.table.a, pushed)
-        drift = pushed + (window.table.a - 1) * x
+            return roll(x[:, 0], window.coefficients.a, pushed)
+        drift = pushed + (window.coefficients.a - 1) * x
         return x[:, :1] + torch.where(window.inside[..., None], drift, 0).cumsum(1)
 
     def _roll_into_window(self) -> None:
@@ -117,8 +117,8 @@ class Iteration(WindowRounds):
     def _rolled(self, window: Window, first: Tensor) -> Tensor:
         """The states after a window's steps, with the last prediction before `first` `[B]` held, `[B, p, D]`."""
         held = self.clean[(first[:, None] - 1).clamp_(min=0)]
-        pushed = window.table.push(held, held if self.table.looks_back else None, self.noise[window.step])
-        return roll(self.states[first[:, None]].squeeze(1), window.table.a, pushed)
+        pushed = window.coefficients.push(held, held if self.table.looks_back else None, self.noise[window.step])
+        return roll(self.states[first[:, None]].squeeze(1), window.coefficients.a, pushed)
 
     def _complete(self) -> Tensor:
         """The samples `[B, D]`; unfinished ones are rolled forward from their window's first state."""

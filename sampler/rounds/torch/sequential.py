@@ -46,7 +46,7 @@ class Pass(Rounds):
         before = torch.zeros_like(x) if self.table.looks_back else None
         watch, self.done = Watch(self.deadline), self.table.steps
         for k, (step, t) in enumerate(zip(self.steps, self.timesteps, strict=True)):
-            if watch.over():
+            if watch.over(wait=self.arrived):
                 x = self.complete(x, k)
                 break
             prediction = predict(self.denoiser, x.reshape(self.shape), t, self.condition)

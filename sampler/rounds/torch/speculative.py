@@ -42,7 +42,7 @@ def couple(z: Tensor, delta: Tensor, log_u: Tensor) -> tuple[Tensor, Tensor]:
     return kept, reflected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single truth value
 class Round:
     """The inputs and results of one round, for training drafts and for tests.
 
@@ -114,7 +114,9 @@ class Speculation(WindowRounds):
     def result(self, done: bool) -> Solution:
         sample = (self.exact.clone() if done else self._complete()).reshape(self.shape)
         residual = torch.zeros_like(self.rounds, dtype=sample.dtype)
-        status, broken = outcome(sample, self.guesses.predictions)
+        # Later predictions belong to drafts that may yet be discarded.
+        passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
+        status, broken = outcome(sample, torch.where(passed[..., None], self.guesses.predictions, 0))
         out = (self.base < self.table.steps) & (status == Status.CONVERGED)
         status = torch.where(out, int(Status.OUT_OF_BUDGET), status)
         return Solution(sample, SolverStats(self.rounds.clone(), self.evaluations.clone(), residual, status, broken))
@@ -131,7 +133,7 @@ class Speculation(WindowRounds):
 
         The state before an exact one is exact, too: so is the prediction there, which tables that look back use.
         """
-        step = window.table
+        step = window.coefficients
         noisy = step.sigma > 0
         guess_before, before = drafts.one_earlier(drafts.guess), drafts.one_earlier(clean)
         delta = step.difference(drafts.guess, clean, guess_before, before) / torch.where(noisy, step.sigma, 1)

@@ -1,6 +1,5 @@
 """The rows of all windows with padding, and the launch of kernels on them."""
 
-import math
 from typing import Any
 
 import torch
@@ -14,11 +13,6 @@ from paradp.sampler.table import StepTable
 # Elements of a vector for each thread, unless that needs more than `MOST_WARPS` warps.
 ELEMENTS_PER_THREAD = 8
 MOST_WARPS = 16
-
-
-def bound_of(table: StepTable, like: Tensor) -> Tensor:
-    """The bound of |x̂0| in the samples' type; infinite without clipping."""
-    return like.new_tensor(math.inf if table.clip is None else table.clip)
 
 
 def options_of(table: StepTable, size: int) -> dict[str, Any]:
@@ -42,7 +36,7 @@ class WholeRows:
     Attributes:
         x: `[B, p, D]`, states for the network.
         t: `[B, p]`, their timesteps.
-        bound: see `bound_of`.
+        bound: `StepTable.clip_bound`.
     """
 
     def __init__(self, rounds: WindowRounds):
@@ -50,7 +44,7 @@ class WholeRows:
         self._rounds = rounds
         self.x = like.new_zeros(batch, rounds.width, rounds.size)
         self.t = rounds.table.timesteps.new_zeros(batch, rounds.width)
-        self.bound = bound_of(rounds.table, like)
+        self.bound = rounds.table.clip_bound
         condition = rounds.condition
         self._conditions = condition.new_empty(batch, rounds.width, *condition.shape[1:])
         self._options = options_of(rounds.table, rounds.size)

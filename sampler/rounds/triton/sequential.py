@@ -10,7 +10,7 @@ from torch import Tensor
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.base import Watch
 from paradp.sampler.rounds.torch.sequential import Pass
-from paradp.sampler.rounds.triton.rows import bound_of, options_of
+from paradp.sampler.rounds.triton.rows import options_of
 from paradp.sampler.rounds.triton.steps import COLUMNS, A, predict_clean, push
 from paradp.sampler.solution import Denoiser, predict
 from paradp.sampler.solvers.sequential import Sequential
@@ -42,14 +42,14 @@ class TritonPass(Pass):
 
     def __init__(self, solver: Sequential, denoiser: Denoiser, condition: Tensor, noise: NoisePath, whole: bool):
         super().__init__(solver, denoiser, condition, noise, whole)
-        self._bound = bound_of(self.table, self.initial)
+        self._bound = self.table.clip_bound
         self._options: dict[str, Any] = options_of(self.table, self.sample.shape[1])
 
     def advance(self) -> None:
         self.sample.copy_(self.initial.flatten(1))
         watch, self.done = Watch(self.deadline), self.table.steps
         for k, t in enumerate(self.timesteps):
-            if watch.over():
+            if watch.over(wait=self.arrived):
                 self.sample.copy_(self.complete(self.sample, k))
                 break
             prediction = predict(self.denoiser, self.sample.reshape(self.shape), t, self.condition).contiguous()

@@ -33,14 +33,14 @@ TINY = tl.constexpr(2.0**-126)
 
 
 @triton.jit
-def recall(table, slope, kept, noise, k, end, known, stands, d, real, SIZE: tl.constexpr):
+def recall(table, slope, kept, noise, k, end, reached, usable, d, real, SIZE: tl.constexpr):
     """Loads values of step k before `end`, 0 from there on: D, s, s'/‖s'‖², D' − J s', J, σξ, and the coefficients.
 
     s' and D' are how both changed. None of it depends on the state there, so that it is read a step ahead, while the step
     before is computed.
     """
-    source = tl.maximum(tl.minimum(k, stands - 1), 0)
-    own = (source == k) & (k < known)
+    source = tl.maximum(tl.minimum(k, usable - 1), 0)
+    own = (source == k) & (k < reached)
     inside = real & (k < end)
     memory = kept + source * (PARTS * SIZE) + d
     held = tl.load(memory + PREDICTION * SIZE, inside, 0.0)
@@ -81,11 +81,11 @@ def draft(
     d = tl.arange(0, BLOCK)
     real = d < SIZE
     bound = tl.load(bounds)
-    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
-    end = window_end(first, known, steps, width, ahead)
-    stands = known
+    first, reached = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    end = window_end(first, reached, steps, width, ahead)
+    usable = reached
     if FROZEN:
-        stands = first
+        usable = first
     kept += b * steps * (PARTS * SIZE)
     noise += b * steps * SIZE
     t += b * width
@@ -95,7 +95,7 @@ def draft(
     # The prediction at the exact state before the window, because a decided step is not evaluated again.
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     held, made_at, along, bends, follows, pushed, a, c, r, back = recall(
-        table, slope, kept, noise, first, end, known, stands, d, real, SIZE
+        table, slope, kept, noise, first, end, reached, usable, d, real, SIZE
     )
     for k in range(first, end):
         row = window + (k - first) * SIZE + d
@@ -103,7 +103,7 @@ def draft(
         tl.store(rows + row, x, real)
         last = held, made_at, along, bends, follows, pushed, a, c, r, back
         held, made_at, along, bends, follows, pushed, a, c, r, back = recall(
-            table, slope, kept, noise, k + 1, end, known, stands, d, real, SIZE
+            table, slope, kept, noise, k + 1, end, reached, usable, d, real, SIZE
         )
         before, x = draft_step(bound, x, before, *last, KEEPS_UNCLIPPED, LOOKS_BACK)
         tl.store(guesses + row, before, real)
@@ -148,9 +148,9 @@ def verify(
     b, i = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, BLOCK)
     real = d < SIZE
-    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    first, reached = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
     k = first + i
-    if k < window_end(first, known, steps, width, ahead):
+    if k < window_end(first, reached, steps, width, ahead):
         bound, step, at = tl.load(bounds), table + k * COLUMNS, b * width + i
         kept += b * steps * (PARTS * SIZE)
         x, guess, clean = evaluated_row(step, rows, guesses, predictions, at, d, real, SIZE)
@@ -161,7 +161,7 @@ def verify(
             else:
                 before = tl.load(kept + tl.maximum(k - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
                 guess_before = before
-        remember(kept + k * (PARTS * SIZE) + d, x, clean, k < known, real, SIZE, SECANT)
+        remember(kept + k * (PARTS * SIZE) + d, x, clean, k < reached, real, SIZE, SECANT)
         # 0 times a number that is not finite is NaN, which makes the sum NaN.
         tl.store(unsound + b * steps + k, (tl.sum(clean * 0.0) != 0).to(tl.int8))
 
@@ -184,8 +184,8 @@ def move(
     """Ends a round: every window moves past its leading accepted drafts, and past the next step."""
     b = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
-    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
-    end = window_end(first, known, steps, width, ahead)
+    first, reached = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    end = window_end(first, reached, steps, width, ahead)
     i = tl.arange(0, WIDTH)
     fails = tl.load(holds + b * width + i, i < end - first, 0) == 0
     moved = tl.minimum(tl.min(tl.where(fails, i, WIDTH)) + 1, end - first)
@@ -194,7 +194,7 @@ def move(
         state = tl.load(following + (b * width + moved - 1) * SIZE + d, d < SIZE, 0.0)
         tl.store(exact + b * SIZE + d, state, d < SIZE)
         tl.store(base + b, (first + moved).to(tl.int64))
-        tl.store(evaluated + b, tl.maximum(known, end).to(tl.int64))
+        tl.store(evaluated + b, tl.maximum(reached, end).to(tl.int64))
         tl.store(rounds + b, tl.load(rounds + b) + 1)
         tl.store(evaluations + b, tl.load(evaluations + b) + end - first)
 
@@ -210,21 +210,22 @@ def conclude(
     d = tl.arange(0, BLOCK)
     real = d < SIZE
     bound = tl.load(bounds)
-    first, known = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
-    stands = known
+    first, reached = tl.load(base + b).to(tl.int32), tl.load(evaluated + b).to(tl.int32)
+    usable = reached
     if FROZEN:
-        stands = first
+        usable = first
     kept += b * steps * (PARTS * SIZE)
     noise += b * steps * SIZE
     x = tl.load(exact + b * SIZE + d, real, 0.0)
     before = tl.load(kept + tl.maximum(first - 1, 0) * (PARTS * SIZE) + PREDICTION * SIZE + d, real, 0.0)
     for k in range(first, steps):
-        known_there = recall(table, slope, kept, noise, k, steps, known, stands, d, real, SIZE)
-        before, x = draft_step(bound, x, before, *known_there, KEEPS_UNCLIPPED, LOOKS_BACK)
+        recalled = recall(table, slope, kept, noise, k, steps, reached, usable, d, real, SIZE)
+        before, x = draft_step(bound, x, before, *recalled, KEEPS_UNCLIPPED, LOOKS_BACK)
     tl.store(samples + b * SIZE + d, x, real)
 
     at = tl.arange(0, STEPS)
-    wrong = tl.load(unsound + b * steps + at, at < steps, 0) != 0
+    # Predictions at undecided steps belong to drafts that may yet be discarded.
+    wrong = tl.load(unsound + b * steps + at, at < first, 0) != 0
     broken = tl.min(tl.where(wrong, at, STEPS))
     # 0 times a number that is not finite is NaN, which makes the sum NaN.
     finite = (tl.sum(tl.where(real, x * 0.0, 0.0)) == 0) & (broken == STEPS)

@@ -66,6 +66,6 @@ def difference(
 
 
 @triton.jit
-def window_end(first, known, steps, width, ahead):
+def window_end(first, reached, steps, width, ahead):
     """The first step after a window."""
-    return tl.minimum(tl.minimum(first + width, steps), known + ahead)
+    return tl.minimum(tl.minimum(first + width, steps), reached + ahead)
