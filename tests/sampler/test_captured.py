@@ -199,6 +199,13 @@ def state_of(rounds) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in (found | kept).items()}
 
 
+def test_a_condition_of_another_type_has_rounds_of_its_own(table, denoiser, draw):
+    solver, queued = Sequential(table), Queued(denoiser, None)
+    condition, noise = draw(range(3), table)
+    solver.solve(queued, condition.bfloat16(), noise)
+    assert torch.equal(solver.solve(queued, condition, noise).sample, solver.solve(denoiser, condition, noise).sample)
+
+
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be captured")
 
 

@@ -6,6 +6,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -150,6 +151,19 @@ def test_the_sine_grid_has_both_ends_and_no_timestep_twice(trained):
         grid = sine_grid(steps, trained)
         assert len(grid) == steps and grid[0] == trained - 1 and (steps == 1 or grid[-1] == 0)
         assert all(later < earlier for earlier, later in pairwise(grid))
+
+
+def test_the_sine_grid_begins_where_that_of_diffusers_does():
+    """Above `lambda_min_clipped`, where DPM-Solver's first step would be from almost pure noise."""
+    config = {"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1}
+    scheduler = DPMSolverMultistepScheduler.from_config(config)
+    scheduler.set_timesteps(20)
+    begins = int(scheduler.timesteps[0])
+    assert begins < 999
+    assert step_table(config, 20, spacing="sine").timesteps.tolist() == sine_grid(20, begins + 1)
+    assert len(step_table(config, begins + 1, spacing="sine").timesteps) == begins + 1
+    with pytest.raises(ValueError, match=f"1000 steps are too many for the {begins + 1} timesteps above lambda_min_clipped"):
+        step_table(config, 1000, spacing="sine")
 
 
 def test_the_sine_grid_has_a_name_and_is_denser_at_the_end(config):

@@ -114,6 +114,27 @@ def test_a_parallel_sampler_has_the_sequential_one_of_its_steps(config, text, se
     assert ours.timesteps.equal(theirs.timesteps) and ours.columns.equal(theirs.columns)
 
 
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        ("ddpm", True),
+        ("ddim-10", True),
+        ("speculative-ddpm:window=8", True),
+        ("speculative-ddpm:max-rounds=5", False),
+        ("para-ddpm", False),
+        ("auto", True),
+        ("auto-fast", False),
+    ],
+)
+def test_a_sampler_knows_whether_it_is_exact(text, exact):
+    assert SamplerChoice.parse(text).exact == exact
+
+
+def test_tables_and_solvers_can_be_compared(config):
+    one, other = (SamplerChoice.parse("para-ddpm").build(config) for _ in range(2))
+    assert one == one and one != other and one.table != other.table
+
+
 @pytest.mark.parametrize("text", ["ddpm", "para-ddpm", "para-ddpm:tolerance=0.3:window=8"])
 def test_a_printed_name_is_parsed_to_the_same_sampler(text):
     assert str(SamplerChoice.parse(text)) == text

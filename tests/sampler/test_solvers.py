@@ -1,5 +1,7 @@
 """Parallel equals sequential; environments are independent; statistics are correct."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -117,6 +119,51 @@ def test_a_budget_of_rounds_is_kept_and_reported(table, denoiser, draw, split):
     assert all(later < 1.5 * min(errors[: i + 1]) for i, later in enumerate(errors[1:]))
     few = Picard(table, 20, 0.01, split=split, max_rounds=5).solve(denoiser, condition, noise)
     assert not few.stats.converged.any()
+
+
+def paradigms(bar, denoiser, condition, noise, window, tolerance):
+    """Algorithm 1 of ParaDiGMS for DDPM and one environment, from ᾱ alone; the sample, rounds and evaluations."""
+    steps, after = len(bar), torch.cat([bar[1:], bar.new_ones(1)])
+    beta = 1 - bar / after
+    deviation = (beta * (1 - after) / (1 - bar)).sqrt()
+    unit = torch.where(deviation > 0, deviation, deviation[deviation > 0].min())
+    unit = torch.cat([unit, unit[-1:]])
+    size = noise.initial[0].numel()
+    x = noise.initial.expand(steps + 1, -1, -1).clone()
+    begin = rounds = evaluations = furthest = 0
+    while begin < steps:
+        end = min(begin + window, steps)
+        x[furthest + 1 : end + 1] = x[furthest]
+        k = torch.arange(begin, end)
+        t = (steps - 1 - k).long()
+        at, to = bar[k, None, None], after[k, None, None]
+        epsilon = denoiser(x[begin:end], t, condition.expand(end - begin, -1))
+        clean = ((x[begin:end] - (1 - at).sqrt() * epsilon) / at.sqrt()).clamp(-1, 1)
+        part = beta[k, None, None] / (1 - at)
+        following = to.sqrt() * part * clean + (at / to).sqrt() * (1 - to) / (1 - at) * x[begin:end]
+        drift = following - x[begin:end] + deviation[k, None, None] * noise.steps[0, begin:end]
+        new = x[begin] + drift.cumsum(0)
+        change = (new - x[begin + 1 : end + 1]).square().sum((1, 2)) / size
+        settled = (change <= tolerance**2 * unit[begin + 1 : end + 1].square()).long().cumprod(0).sum()
+        x[begin + 1 : end + 1] = new
+        rounds, evaluations, furthest = rounds + 1, evaluations + end - begin, end
+        begin += min(int(settled) + 1, end - begin)
+    return x[-1], rounds, evaluations
+
+
+@pytest.mark.parametrize(("window", "tolerance"), [(20, 0.1), (7, 0.3), (100, 0.02)])
+def test_paraddpm_is_algorithm_1_of_paradigms(table, denoiser, draw, window, tolerance):
+    """One environment after another: equal rounds and evaluations, so that the same states count as converged."""
+    condition, noise = draw(range(12), table)
+    found = Picard(table, window, tolerance).solve(denoiser, condition, noise)
+    for env in range(12):
+        one = slice(env, env + 1)
+        sample, rounds, evaluations = paradigms(table.alpha_bar, denoiser, condition[one], noise[one], window, tolerance)
+        assert (found.stats.rounds[env], found.stats.evaluations[env]) == (rounds, evaluations)
+        assert (found.sample[env] - sample).abs().max() < 1e-9
+    # In another unit of convergence other states count as converged.
+    shifted = Picard(replace(table, scale=table.scale.roll(1)), window, tolerance).solve(denoiser, condition, noise)
+    assert not torch.equal(shifted.stats.evaluations, found.stats.evaluations)
 
 
 def test_paraddpm_needs_a_quarter_of_the_rounds_and_stays_close(table, denoiser, draw):

@@ -103,6 +103,10 @@ def test_a_solver_is_found_by_its_names(here):
         SamplerChoice.parse("jacobi-ddpm:tolerence=1")
     with pytest.raises(ValueError, match="two solvers have the name 'jacobi'"):
         families.register_solver("jacobi", families.Way("another"))
+    before = dict(families.SAMPLERS)
+    with pytest.raises(ValueError, match="a solver cannot be named 'sde': there is a sampler 'sde-dpm-solver'"):
+        families.register_solver("sde", families.Way("another"))
+    assert before == families.SAMPLERS and "sde-" not in families.WAYS
 
 
 def test_an_engine_predicts_as_pytorch_does(here, trained):
