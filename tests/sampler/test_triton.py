@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, mixture_denoiser, step_table
+from paradp.sampler import NoisePath, Picard, SamplerChoice, Sequential, Speculative, Status, mixture_denoiser, step_table
 from paradp.sampler.rounds.backends import make_rounds, only
 from paradp.sampler.rounds.captured import Graphs
 from paradp.sampler.rounds.windows import PerStep
@@ -211,10 +211,12 @@ def test_kernels_do_not_keep_values_of_drafts_that_are_not_finite():
         failed.append(bool(far.any()))
         return torch.where(far[:, None, None], torch.inf, denoiser(x, t, c))
 
-    solver, guess = Speculative(table, 5), torch.full_like(noise.initial, 300.0)
-    one, other = (by(name, solver, fails_far_away, condition, noise, guess) for name in ("triton", "torch"))
-    assert any(failed) and one.stats.converged.all()
-    assert_same(one, other)
+    for guess, budget in ((300.0, None), (300.0, 2), (torch.nan, None)):
+        solver, first = Speculative(table, 5, max_rounds=budget), torch.full_like(noise.initial, guess)
+        one, other = (by(name, solver, fails_far_away, condition, noise, first) for name in ("triton", "torch"))
+        assert (one.stats.status == (Status.OUT_OF_BUDGET if budget else Status.CONVERGED)).all()
+        assert_same(one, other)
+    assert any(failed)
 
 
 @interpreted
