@@ -19,7 +19,7 @@ from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.datasets import open_data
-from paradp.scripts.lists import listed, one_of
+from paradp.scripts.lists import DEFAULT, listed, one_of
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of, found
 from paradp.scripts.train import check_data
 from paradp.scripts.typed_settings import Typed, options_of
@@ -36,8 +36,8 @@ OBSERVATIONS, SEED = 64, 20_000
 # Default number of measurements; slow contenders have fewer, so that all turns take about the given seconds.
 REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
-Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
-Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME")]
+Numbers = Annotated[tuple[Several, ...], listed(int, "INT"), DEFAULT]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME"), DEFAULT]
 Repeats = Annotated[int, Limits(2, 100_000)]
 
 
@@ -88,7 +88,8 @@ def bench(
         engines: one or several of auto, eager, compiled, openvino and cuda-graph. The last one is measured with every
             sampler. By default eager and the fastest engine of the device.
         json: write the rows to this file: name, sampler, engine, precision, threads, batch, parameters, p50_ms, p95_ms,
-            p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median, encode_ms.
+            p99_ms, rounds, evaluations, network_share, memory_mb, plans, law, error_median, encode_ms. `law` is the
+            distribution of the plans compared with sequential DDPM: exact, tolerance or other.
         out: write a page with its picture to this folder, DEVICE.md or DEVICE-N-threads.md.
         computing: how the engines compute.
     """

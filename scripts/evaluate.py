@@ -14,7 +14,7 @@ from paradp.rollouts.machine import cores
 from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
-from paradp.scripts.lists import SETS, Clocks, Words, listed, one_of, words
+from paradp.scripts.lists import DEFAULT, SETS, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import (
     NO_DISTURBANCE,
     check_continues,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from paradp.rollouts.evaluation.comparison import Comparison
     from paradp.rollouts.evaluation.grid import Grid
 
-Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
-Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(get_args(ControllerName)), "NAME")]
+Counts = Annotated[tuple[Count, ...], listed(int, "INT"), DEFAULT]
+Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(get_args(ControllerName)), "NAME"), DEFAULT]
 
 
 @options_of(
@@ -91,8 +91,8 @@ def evaluate(
     Args:
         task: the task's name; `paradp tasks` lists them.
         samplers: one or several samplers: auto, ddpm, ddim-10, para-ddpm:window=8, …; `paradp info samplers` lists all, with
-            their options. `paper` means those of ParaDiGMS' robotics table, which the report then contains, `front` one
-            sampler for each set of steps on the map of latency against fidelity.
+            their options. `paper`: the samplers of ParaDiGMS' robotics table, which the report then contains. `front`:
+            the samplers of docs/results/front.md, one for each set of steps.
         execute: actions executed before the next chunk, one or several numbers; the checkpoint's own by default.
         clock: simulated time of a plan, one or several of ideal (none, the simulation waits), measured (as long as the plan
             takes here; such cells run a single robot, after all others), fixed:MS, and replay:FILE (a run's alone.parquet).

@@ -14,7 +14,7 @@ T = TypeVar("T")
 PAPER = "paper"
 PAIRS = (("ddpm", "para-ddpm"), ("ddim-15", "para-ddim-15"), ("dpm-solver-15", "para-dpm-solver-15"))
 PAPER_SAMPLERS = tuple(name for pair in PAIRS for name in pair)
-# Abbreviation for one fast sampler of each set of steps on the map of latency against fidelity.
+# Abbreviation for the samplers of docs/results/front.md, one for each set of steps.
 FRONT = "front"
 FRONT_SAMPLERS = (
     "ddpm",
@@ -72,8 +72,10 @@ def clocks(text: str) -> list[str]:
     return [clock.strip() for clock in re.split(r"[,\s]+(?=ideal\b|measured\b|fixed:|replay:)", text) if clock.strip()]
 
 
-Words = Annotated[tuple[str, ...], listed(str, "NAME")]
-Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks)]
+# The hint after a help text. An empty default has none: the text itself says what it means.
+DEFAULT = tyro.conf.arg(help_behavior_hint=lambda shown: f"(default: {shown})" if shown else "")
+Words = Annotated[tuple[str, ...], listed(str, "NAME"), DEFAULT]
+Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks), DEFAULT]
 
 
 def joined(arguments: list[str]) -> list[str]:

@@ -22,13 +22,14 @@ def study(
     device: str = "cpu",
     lerobot_python: Path | None = None,
 ) -> None:
-    """Repeat the measurements of docs/results with a task's pretrained policy; each study takes a few minutes.
+    """Repeat the measurements of docs/results with a task's pretrained policy. A study takes minutes to hours.
 
         paradp study
         paradp study agreement square
         paradp study solvers square --runs runs/square-samplers
 
-    Studies are part of the repository, but not of the installed package.
+    Some studies need the runs or trainings that --runs names. Studies are part of the repository, but not of the
+    installed package.
 
     Args:
         name: the study; without a name, all are listed.

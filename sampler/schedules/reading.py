@@ -17,7 +17,10 @@ S = TypeVar("S", bound=SchedulerSettings)
 
 # Process of a network's training → its description in errors, and the samplers to use.
 _TRAINED: dict[Process, tuple[str, str]] = {
-    "diffusion": ("is a diffusion model, not distilled and no flow", "a sampler such as ddpm, ddim-10 or speculative-ddpm"),
+    "diffusion": (
+        "is a diffusion model, neither distilled nor a flow",
+        "a sampler such as ddpm, ddim-10 or speculative-ddpm",
+    ),
     "consistency": ("was distilled into a consistency model", "consistency-N, such as consistency-2"),
     "flow": ("was trained by flow matching", "flow-N, such as flow-10"),
 }

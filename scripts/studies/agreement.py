@@ -41,7 +41,8 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     rows = [[f"{tolerance:g}", *one.cells(), f"{np.max(one.error):.1e}"] for tolerance, one in measured.items()]  # type: ignore[arg-type]
     header = ["tolerance τ", *COST_HEADER, "largest"]
     body = f"""
-ParaDDPM (unit split, window {WINDOW}) on the shipped {task} policy, {table.steps} steps, {observations} observations of the
+ParaDDPM (unit split, window {WINDOW}) on the {task} policy shipped
+[at the time](README.md#which-policy), {table.steps} steps, {observations} observations of the
 scripted expert's episodes (seeds from {seed}), each with its own noise path. The error of a chunk is the largest absolute
 difference to the sequential sample on the same noise, over the whole horizon, in normalised units.
 

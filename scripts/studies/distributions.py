@@ -96,7 +96,8 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     header = HEADER + MODES_HEADER * (len(modes) >= LEAST_MODES)
     expected = expected_coverage(plans, plans)
     body = f"""
-{plans} chunks of the shipped {context.task} policy by each sampler at each of {observations} observations of the scripted
+{plans} chunks of the {context.task} policy shipped
+[at the time](README.md#which-policy) by each sampler at each of {observations} observations of the scripted
 expert's episodes (seeds from {seed}), every chunk with independent noise, against {plans} of sequential DDPM. Chunks are
 compared over the whole horizon, in normalised units. The network was computed by the {policy.engine.name} engine in
 {policy.engine.precision}; speculative sampling had no first guess.

@@ -61,9 +61,10 @@ def study_drafts(context: Context) -> None:
         if name != JACOBIAN or sampler in BOUNDED
     }
     body = f"""
-The shipped {context.task} policy, {OBSERVATIONS} observations along the scripted expert's episodes from seed {SEED}, each
-with the same noise for all drafts, and without a previous plan as first guess. With any draft, a sampler has exactly the
-distribution of its sequential sampler. The network was computed by the {policy.engine.name} engine in
+The {context.task} policy shipped
+[at the time](README.md#which-policy), {OBSERVATIONS} observations along the scripted expert's episodes from seed {SEED},
+each with the same noise for all drafts, and without a previous plan as first guess. With any draft, a sampler has exactly
+the distribution of its sequential sampler. The network was computed by the {policy.engine.name} engine in
 {policy.engine.precision}.
 
 {_drafts_section(policy.spec, draft.config, training)}

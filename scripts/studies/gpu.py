@@ -130,7 +130,7 @@ def _finding(rows: list[BenchRow]) -> str:
     return (
         f"{_case(best)}: {best.name} draws from exactly DDPM-100's distribution in {best.p50_ms:.2f} ms, "
         f"{times['ddpm']:.1f} times as fast as sequential DDPM-100, {times['ddim-10']:.2f} times as fast as DDIM-10 and "
-        f"{times['dpm-solver-15']:.2f} times as fast as DPM-Solver-15, all captured.{_again(best, bf16['auto'])}"
+        f"{times['dpm-solver-15']:.2f} times as fast as DPM-Solver-15, all captured, in bf16.{_again(best, bf16['auto'])}"
     )
 
 

@@ -166,7 +166,8 @@ def _equality_section(equality: dict[str, Equality]) -> str:
     ]
     return f"""\
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
-goals ({RANDOM_STEPS} steps) and by the shipped policy (DDIM-10).
+goals ({RANDOM_STEPS} steps) and by the policy shipped
+[at the time](README.md#which-policy) (DDIM-10).
 
 - *Steps*: control steps, each started from robosuite's own state. *Worst*: the largest difference of a position or velocity
   after a step (m, rad, and per second). *Over*: number of steps with a difference above {EQUAL:.0e}. Contacts amplify

@@ -50,7 +50,8 @@ def study_solvers(context: Context) -> None:
         rows.append([f"`{name}`", *measured.cells(), *(f"{ratio:.2f}" for ratio in ratios), *loops.cells(name)])
     header = ["sampler", *COST_HEADER, "rounds ÷ para-ddpm's", "evaluations ÷ para-ddpm's", *LOOP_HEADER]
     body = f"""
-The shipped {context.task} policy. The columns up to the ratios are for {bench.describe()} Speculative sampling has the
+The {context.task} policy shipped
+[at the time](README.md#which-policy). The columns up to the ratios are for {bench.describe()} Speculative sampling has the
 distribution of sequential DDPM, but other samples.
 
 The other columns are for closed-loop episodes on the same seeds for all samplers (`paradp rollout {context.task} --sampler …

@@ -60,7 +60,8 @@ def study_spread(context: Context, observations: int = 12, plans: int = 64, seed
         for i, scene in enumerate(scenes)
     ]
     body = f"""
-{plans} chunks of the shipped {task} policy (sequential DDPM, each with its own noise) and {plans} of the scripted expert
+{plans} chunks of the {task} policy shipped
+[at the time](README.md#which-policy) (sequential DDPM, each with its own noise) and {plans} of the scripted expert
 (each with its own seed, and with the noise of the demonstrations) from the first observation of {observations} episodes. The
 spread is the root mean square distance of the robot's goal at the last executed step to its mean.
 

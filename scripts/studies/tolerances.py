@@ -39,7 +39,8 @@ def study_tolerances(context: Context) -> None:
             run = [""] * 4 if split == "linear" else loops.cells(_named(tolerance))
             rows.append([f"{split}, {tolerance}", *measured.cells(), *run])
     body = f"""
-ParaDDPM, window 20, on the shipped {context.task} policy, {bench.describe()}
+ParaDDPM, window 20, on the {context.task} policy shipped
+[at the time](README.md#which-policy), {bench.describe()}
 
 {markdown_table(["split, tolerance τ", *COST_HEADER, *LOOP_HEADER], rows)}
 

@@ -42,7 +42,8 @@ def study_windows(context: Context) -> None:
     ]
     memory_rows = [[str(w), *(f"{memory[b][i]:.1f}" for b in BATCHES)] for i, w in enumerate(WINDOWS)]
     body = f"""
-The shipped {context.task} policy, {bench.describe()}
+The {context.task} policy shipped
+[at the time](README.md#which-policy), {bench.describe()}
 
 {markdown_table(["sampler", "window", *COST_HEADER], rows)}
 

@@ -236,8 +236,8 @@ def test_options_that_do_not_fit_are_named(text, message, config):
 @pytest.mark.parametrize(
     ("text", "trained", "message"),
     [
-        ("consistency-2", "diffusion", "the network is a diffusion model, not distilled and no flow; use a sampler such as"),
-        ("flow-10", "diffusion", "the network is a diffusion model, not distilled and no flow; use a sampler such as ddpm"),
+        ("consistency-2", "diffusion", "is a diffusion model, neither distilled nor a flow; use a sampler such as"),
+        ("flow-10", "diffusion", "is a diffusion model, neither distilled nor a flow; use a sampler such as ddpm"),
         ("ddpm", "consistency", "ddpm: the network was distilled into a consistency model; use consistency-N"),
         ("speculative-ddpm-25", "consistency", "was distilled into a consistency model; use consistency-N"),
         ("dpm-solver-10", "consistency", "was distilled into a consistency model"),

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from documented import FENCE, PAGES, ROOT, blocks, commands, read
 
+from paradp.checkpoints import find_checkpoint, pretrained
+
 # Its commands are of what it adds; tests/scripts/test_extending.py reads them where that is installed.
 EXTENDING = ROOT / "docs/extend.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -125,6 +127,22 @@ def headings(page: Path) -> set[str]:
     """The headings of a page as anchors, as GitHub makes them."""
     lines = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-") for line in lines}
+
+
+def test_the_table_of_shipped_policies_agrees_with_their_cards():
+    row = (
+        r"^\| `([\w-]+)` \| .*?: (\d+)(?: values)? \| .*? \| (\d+) \| (\d+) Hz "
+        r"\| (\S+ \(\S+\))(?:, mean reward (\S+) .*)? \|$"
+    )
+    rows = re.findall(row, (ROOT / "docs/start.md").read_text(), re.MULTILINE)
+    assert {name for name, *_ in rows} == set(pretrained())
+    for name, values, episodes, hz, success, reward in rows:
+        card = (find_checkpoint(name) / "README.md").read_text()
+        observed = re.findall(r" (\d+)(?:,| \|$)", re.search(r"^\| observation \|.*", card, re.MULTILINE)[0])
+        assert sum(map(int, observed)) == int(values)
+        assert f"| control rate | {hz} Hz |" in card and f"## Data\n{episodes} episodes" in card
+        measured = f"- ddpm: success {success.replace('(', '(95 % ')}" + f", reward {reward} (" * bool(reward)
+        assert measured in card
 
 
 def plain(text: str) -> str:

@@ -58,4 +58,4 @@ def test_a_policy_that_cannot_be_distilled_is_refused_in_a_sentence(paradp, trai
         assert code == 2 and sentence in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
     code, _, said = paradp("rollout", "square", "--sampler", "consistency-2", "--out", str(tmp_path / "out"))
-    assert code == 2 and "consistency-2: the network is a diffusion model, not distilled and no flow" in said
+    assert code == 2 and "consistency-2: the network is a diffusion model, neither distilled nor a flow" in said

@@ -232,6 +232,7 @@ def test_every_option_has_a_sentence(name, monkeypatch, capsys):
     options = described(capsys.readouterr().out)
     assert any("--help" in option for option in options) and len(options) > 1
     assert not [option for option, text in options.items() if text.startswith(("(default", "(required"))]
+    assert not [option for option, text in options.items() if text.endswith("(default: )")]
 
 
 def test_an_option_without_a_sentence_is_detected():
@@ -247,6 +248,7 @@ def test_the_page_of_samplers_has_every_option():
         o for kind in KINDS.values() for o in kind.options
     }
     assert not [option for option in named if f"`{option}`" not in page and f"`{option}=" not in page]
+    assert not [kind for kind in KINDS if f"`{kind}`" not in page and f"`{kind}-N`" not in page]
 
 
 def test_lazy_packages_export_their_type_checked_imports():
