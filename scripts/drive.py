@@ -23,6 +23,7 @@ from paradp.scripts.plans import check_same, preparing, say_plans, source_of
 from paradp.scripts.recording import check_rerun, recorded_drive
 from paradp.scripts.robots import body_of
 from paradp.scripts.serve import check_remote
+from paradp.scripts.task_facts import naming_facts_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -115,7 +116,8 @@ def drive(
         from paradp.policy.files import OutputLock
         from paradp.rollouts.realtime.drive import Driven
 
-        spec = read_info(body.checkpoint).spec
+        with naming_facts_of(task):
+            spec = read_info(body.checkpoint).spec
         hold = body.prepare(spec)
     spec.horizons.with_execute(execute)
     load = partial(load_policy, body.checkpoint, sampler, how.device, engine=how.engine, precision=how.precision)

@@ -26,6 +26,7 @@ from paradp.scripts.places import (
     default_out,
     disturbance_of,
 )
+from paradp.scripts.task_facts import naming_facts_of
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def evaluate(
     with loading():
         from paradp.rollouts.evaluation.grid import Grid
     grid = Grid(base, choices, execute or (None,), clocks, controller, disturbances, max_steps or (None,))
-    comparison = _evaluate(grid, baseline, backend, workers or _workers(base.device, threads), address)
+    with naming_facts_of(task):
+        comparison = _evaluate(grid, baseline, backend, workers or _workers(base.device, threads), address)
     _tell(comparison, _convention(base.checkpoint_path), [out / "report.md", *([page] if page else [])])
 
 

@@ -193,15 +193,22 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
     check_same(there, wanted, f"{out} holds another {kind}")
 
 
-def check_file(path: Path, option: str) -> None:
+def check_file(path: Path, option: str, ending: str = "") -> None:
     """Checks that a file can be written.
 
+    Args:
+        path: the file.
+        option: the option that names it.
+        ending: how its name must end.
+
     Raises:
-        ValueError: it is a directory, or a parent is a file.
+        ValueError: it is a directory, a parent is a file, or its name has another ending.
         OSError: nothing can be written there.
     """
     if path.is_dir():
         raise ValueError(f"{option} {path} is a directory; name a file")
+    if path.suffix.lower() != (ending or path.suffix.lower()):
+        raise ValueError(f"{option} {path}: name a file that ends in {ending}")
     check_folder((Path(os.path.realpath(path)) if path.is_symlink() else path).parent, option)
 
 

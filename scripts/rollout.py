@@ -27,6 +27,7 @@ from paradp.scripts.places import (
     disturbance_of,
 )
 from paradp.scripts.recording import check_rerun, recorded_run
+from paradp.scripts.task_facts import naming_facts_of
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
     # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
         with doing(f"loading {one.sampler}" + "; measuring which sampler is fastest here" * one.sampler.measured):
-            check(one)
+            with naming_facts_of(one.task):
+                check(one)
             _, why = settled(one)
         if why:
             say(f"{one.sampler} is {why}")

@@ -9,7 +9,7 @@ import pytest
 from paradp.envs import TASKS, ActionNoise, render_problem
 from paradp.envs.kitchen_task import ENTRIES, SUBTASKS
 
-pytestmark = pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs paradp[kitchen]")
+pytestmark = pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs the extra kitchen")
 
 
 @pytest.fixture(scope="module")

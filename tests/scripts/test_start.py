@@ -23,6 +23,7 @@ from paradp.scripts.bench import Numbers
 from paradp.scripts.call import _limits, call, description
 from paradp.scripts.console import Lines
 from paradp.scripts.evaluate import Controllers
+from paradp.scripts.interrupts import CONTINUES
 from paradp.scripts.lists import Clocks, Words, clocks, joined, words
 from paradp.scripts.places import default_out
 
@@ -96,7 +97,10 @@ MISTAKES_AND_QUESTIONS = [
     (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
     (["serve", "hf:lift"], 2, "'hf:lift' is not a name on the Hub; names are hf:owner/name or hf:owner/name@revision"),
     (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
-    *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
+    *(([*words.split(), "/proc/out"], 2, ": cannot write there (") for words in UNWRITABLE),
+    (["drive", "lift", "--rerun", "seen.txt"], 2, "--rerun seen.txt: name a file that ends in .rrd"),
+    (["data", "inspect", "pyproject.toml", "--rerun", "seen"], 2, "--rerun seen: name a file that ends in .rrd"),
+    (["data", "inspect", "pyproject.toml", "--plot", "seen.txt"], 2, "--plot seen.txt: name a file that ends in .png"),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
 ]
 
@@ -299,6 +303,40 @@ def test_an_interrupt_during_imports_ends_in_a_sentence(tmp_path):
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130 and complaint.startswith("interrupted") and len(complaint.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("bench lift", "nothing was written"),
+        ("data import x.hdf5", "nothing was written"),
+        ("nonsense", "nothing was written"),
+        ("rollout lift", "finished work is kept; run the same command again to continue"),
+        ("study agreement", "outputs may be missing or incomplete; run the same command again"),
+    ],
+)
+def test_an_interrupt_says_what_it_leaves(words, left, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["paradp", *words.split()])
+    monkeypatch.setattr(entry, "_run", interrupted)
+    monkeypatch.setattr(entry.atexit, "register", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130 and capsys.readouterr().err == f"interrupted: {left}\n"
+
+
+def test_only_commands_that_promise_to_continue_say_so_when_interrupted():
+    for name, one in entry.COMMANDS.items():
+        promised = "The same command continues" in " ".join((command(name).__doc__ or "").split())
+        assert promised == (one.interrupted == CONTINUES), name
+
+
+def test_no_message_installs_paradp_from_an_index_that_does_not_have_it():
+    for path in ROOT.glob("*/**/*.py"):
+        if path.relative_to(ROOT).parts[0] in ("sampler", "policy", "envs", "rollouts", "checkpoints", "scripts"):
+            assert not re.search(r"pip install ['\"]?paradp|paradp\[", path.read_text()), path
 
 
 def test_progress_without_a_terminal_takes_few_lines():
