@@ -38,7 +38,9 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
         ValueError: a number is outside its limits.
     """
     width = shutil.get_terminal_size().columns
-    arguments = _with_todays_options(joined(arguments), options(command).values())
+    arguments = _with_todays_options(
+        joined(arguments, "task" in inspect.signature(command).parameters), options(command).values()
+    )
     tyro.cli(checked(command), prog=prog, args=arguments, description=description(command, width))
 
 

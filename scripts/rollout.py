@@ -27,6 +27,7 @@ from paradp.scripts.places import (
     disturbance_of,
 )
 from paradp.scripts.recording import check_rerun, recorded_run
+from paradp.scripts.sampler_names import read_sampler
 from paradp.scripts.task_facts import naming_facts_of
 from paradp.scripts.typed_settings import Typed, options_of
 
@@ -240,7 +241,7 @@ def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
     Raises:
         ValueError: a sampler is unknown or repeated, or no sampler supports a flag.
     """
-    choices = [SamplerChoice.parse(word) for word in words(text)]
+    choices = [read_sampler(word) for word in words(text)]
     for flag, value in flags.items():
         if value is not None and not any(flag in SAMPLERS[choice.family].options for choice in choices):
             raise ValueError(f"--{flag} is supported by none of these samplers: {', '.join(map(str, choices))}")

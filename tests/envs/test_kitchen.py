@@ -49,6 +49,10 @@ def test_observations_equal_those_of_gymnasium_robotics(env):
         assert observation[key] == pytest.approx(positions[entries.start : entries.stop], abs=2e-3), key
 
 
+def test_the_rate_of_the_simulator_is_the_one_shown(env):
+    assert TASKS["kitchen"].task.simulated_hz == pytest.approx(1 / env.unwrapped._kitchen.robot_env.dt)
+
+
 def test_a_step_equals_that_of_gymnasium_robotics(env):
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv as Theirs
 

@@ -268,6 +268,7 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "--minutes must be more than 0, not -1"),
         (["drive", "lift", "--sampler", "para-dpm"], "unknown sampler 'para-dpm' — did you mean 'para-ddpm'?"),
         (["drive", "lift", "--disturbance", "psuh"], "unknown disturbance 'psuh' — did you mean 'push'?"),
+        (["drive", "lift", "--sampler", "ddpm,auto"], "--sampler takes one sampler, not 'ddpm,auto'"),
         (["drive", "lift", "--minutes", "0"], "--minutes must be more than 0, not 0"),
         (["drive", "lift", "--checkpoint", "square"], "this policy is for the task square: give square instead of lift\n"),
         (
@@ -378,6 +379,11 @@ def test_tasks_are_listed_and_described(paradp):
     code, printed, _ = paradp("tasks", "stack")
     assert code == 0 and all(word in printed for word in ("StackExpert", "cube_b_in_eef_rot6d", "goal_rot6d", "0.75"))
     assert all(word in printed for word in ("agentview_image", "robot0_eye_in_hand_image", "84 × 84 × 3"))
+    assert "20 Hz, at most" in printed
+    _, printed, _ = paradp("tasks", "kitchen")
+    assert "12.5 Hz in the simulator (12 in checkpoints and in real time), at most 280 control steps" in " ".join(
+        printed.split()
+    )
     code, _, complaint = paradp("tasks", "stak")
     assert code == 2 and "did you mean 'stack'" in complaint
 
@@ -424,3 +430,4 @@ def test_info_lists_policies_and_samplers(paradp):
     code, printed, _ = paradp("info", "samplers")
     assert code == 0 and all(name in printed for name in sampler_names())
     assert "spacing is leading, trailing, linspace" in " ".join(printed.split())
+    assert printed.count("eta > 0") == 1

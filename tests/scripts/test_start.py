@@ -65,6 +65,7 @@ MISTAKES_AND_QUESTIONS = [
     ([], 2, "rollout"),
     (["--help"], 0, "rollout"),
     (["roll"], 2, "did you mean 'rollout'"),
+    (["eval"], 2, "did you mean 'evaluate'"),
     (["data"], 2, "data import"),
     (["data", "imp"], 2, "did you mean 'data import'"),
     (["tasks"], 0, "square"),
@@ -73,6 +74,24 @@ MISTAKES_AND_QUESTIONS = [
     (["rollout", "pusht-state"], 2, "without weights: get demonstrations (`paradp collect pusht-state`)"),
     (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
     (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
+    (["rollout", "--sampler", "ddim-10", "ddmp", "lift"], 2, "unknown sampler 'ddmp' — did you mean 'ddpm"),
+    (["evaluate", "lift", "--samplers", "auto", "foo", "ddpm"], 2, "unknown sampler 'foo'"),
+    (["rollout", "--sampler", "ddim-10", "kitchn"], 2, "unknown task 'kitchn' — did you mean 'kitchen'"),
+    (["rollout", "Lift"], 2, "did you mean 'lift'"),
+    *(
+        ([command, "lift", "--sampler", "ddpm", "auto"], 2, "--sampler takes one sampler, not 'ddpm,auto'")
+        for command in ("drive", "serve")
+    ),
+    (["convert", "lift", "--to", "lerobot", "--out", "x", "--sampler", "ddpm,auto"], 2, "--sampler takes one sampler"),
+    *(
+        (
+            [*command.split(), "speculative-ddim-10"],
+            2,
+            "needs steps that add noise, eta > 0: write speculative-ddim-10:eta=1, or ddim-10\n",
+        )
+        for command in ("rollout lift --sampler", "evaluate lift --samplers", "drive lift --sampler", "serve lift --sampler")
+    ),
+    (["serve", "lift", "--sampler", "speculative-sde-dpm-solver-8:eta=0"], 2, "-8:eta=1, or sde-dpm-solver-8:eta=0.0\n"),
     (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
     (["train", "lift", "--steps", "0"], 2, "--steps must be"),
     *(
@@ -412,6 +431,8 @@ def test_lists_take_commas_and_blanks():
         "--samplers=paper,ddim-10:eta=0.5",
         "--live",
     ]
+    assert joined(["--sampler", "ddim-10", "stack"], before_a_task=False) == ["--sampler", "ddim-10", "stack"]
+    assert joined(["--sampler", "ddim-10", "./ddpm"], before_a_task=False) == ["--sampler", "ddim-10", "./ddpm"]
     assert joined(["rollout", "auto"]) == ["rollout", "auto"]
 
 
