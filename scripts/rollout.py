@@ -128,7 +128,7 @@ def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> 
         _check_parent(out, list(folders.values()))
     asked = {"task": config.task, "seed": config.seed, "clock": config.clock.identity, "controller": config.controller}
     for choice, folder in folders.items():
-        check_continues(folder, "run.json", {**asked, "disturbance": config.disturbance, "sampler": choice.name})
+        check_continues(folder, "run.json", {**asked, "disturbance": config.disturbance, "sampler": choice})
     return folders
 
 

@@ -339,7 +339,10 @@ def test_the_directory_of_another_run_is_not_changed(paradp, tmp_path):
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--seed", "9"))
     assert code == 2 and "holds another run (--seed: 0 there, 9 here)" in err
     code, _, err = paradp(*rollout_arguments(out, "--episodes", "1", "--window", "5"))
-    assert code == 2 and "sampler.settings.window: 20 there, 5 here" in err
+    assert code == 2 and "(--sampler: para-ddpm:window=20 there, para-ddpm:window=5 here)" in err
+    code, _, err = paradp(*rollout_arguments(out, "--episodes", "1"), "--sampler", "ddim-5:spacing=sine")
+    there = "para-ddpm:anderson=0:split=unit:tolerance=0.1:window=20"
+    assert code == 2 and f"(--sampler: {there} there, ddim-5:spacing=sine here)" in err
     assert paradp(*rollout_arguments(out, "--episodes", "1", "--window", "20"))[0] == 0  # the default, said aloud
     assert (out / "summary.json").read_bytes() == before
     (tmp_path / "papers").mkdir()

@@ -93,6 +93,15 @@ MISTAKES_AND_QUESTIONS = [
     ),
     (["serve", "lift", "--sampler", "speculative-sde-dpm-solver-8:eta=0"], 2, "-8:eta=1, or sde-dpm-solver-8:eta=0.0\n"),
     (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
+    *(
+        ([*words.split()], 2, "docs holds none of: demonstrations of paradp (zarr 3), a LeRobotDataset, a zarr of Diffusion")
+        for words in ("train lift --data docs", "bench lift --data docs", "data inspect docs", "data import docs --out x")
+    ),
+    (
+        ["data", "inspect", "tests/data/robosuite_human"],
+        2,
+        "a data set of Minari; name the HDF5 file, such as tests/data/robosuite_human/",
+    ),
     (["train", "lift", "--steps", "0"], 2, "--steps must be"),
     *(
         ([command, "lift", "--device", "cuda:77"], 2, "not available")
