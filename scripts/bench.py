@@ -19,7 +19,7 @@ from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
 from paradp.scripts.datasets import open_data
-from paradp.scripts.lists import listed, one_of
+from paradp.scripts.lists import SHOWN, listed, one_of
 from paradp.scripts.places import INSTEAD, check_device, check_file, check_folder, check_simulator, checkpoint_of, found
 from paradp.scripts.train import check_data
 from paradp.scripts.typed_settings import Typed, options_of
@@ -36,8 +36,8 @@ OBSERVATIONS, SEED = 64, 20_000
 # Default number of measurements; slow contenders have fewer, so that all turns take about the given seconds.
 REPEATS, LEAST_REPEATS, SECONDS = {"cpu": 40, "cuda": 100}, 8, {"cpu": 90.0, "cuda": 10.0}
 
-Numbers = Annotated[tuple[Several, ...], listed(int, "INT")]
-Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME")]
+Numbers = Annotated[tuple[Several, ...], listed(int, "INT"), SHOWN]
+Engines = Annotated[tuple[EngineName, ...], listed(one_of(engine_names()), "NAME"), SHOWN]
 Repeats = Annotated[int, Limits(2, 100_000)]
 
 

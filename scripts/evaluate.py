@@ -13,7 +13,7 @@ from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.machine import cores
 from paradp.scripts.call import Count, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
-from paradp.scripts.lists import SETS, Clocks, Words, listed, one_of, words
+from paradp.scripts.lists import SETS, SHOWN, Clocks, Words, listed, one_of, words
 from paradp.scripts.places import (
     NO_DISTURBANCE,
     check_continues,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from paradp.rollouts.evaluation.comparison import Comparison
     from paradp.rollouts.evaluation.grid import Grid
 
-Counts = Annotated[tuple[Count, ...], listed(int, "INT")]
-Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(get_args(ControllerName)), "NAME")]
+Counts = Annotated[tuple[Count, ...], listed(int, "INT"), SHOWN]
+Controllers = Annotated[tuple[ControllerName, ...], listed(one_of(get_args(ControllerName)), "NAME"), SHOWN]
 
 
 @options_of(

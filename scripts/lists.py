@@ -74,8 +74,10 @@ def clocks(text: str) -> list[str]:
     return [clock.strip() for clock in re.split(r"[,\s]+(?=ideal\b|measured\b|fixed:|replay:)", text) if clock.strip()]
 
 
-Words = Annotated[tuple[str, ...], listed(str, "NAME")]
-Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks)]
+# In `--help`, nothing instead of an empty default: the option's description says what it means.
+SHOWN = tyro.conf.arg(help_behavior_hint=lambda default: f"(default: {default})" if default else "")
+Words = Annotated[tuple[str, ...], listed(str, "NAME"), SHOWN]
+Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks), SHOWN]
 
 
 def joined(arguments: list[str], before_a_task: bool = True) -> list[str]:

@@ -73,13 +73,14 @@ def rollout(
         task: the task's name; `paradp tasks` lists them.
         window: steps evaluated at once, for all parallel samplers.
         tolerance: accepted change in standard deviations of a step's noise, for all para- samplers.
-        split: the linear part that a round keeps exact, for all para- samplers: unit (the paper's) or linear.
+        split: how a round updates the states, for all para- samplers: unit (the paper's) adds up the changes of the steps
+            before; linear takes the steps one after another with the last predictions, so that their linear part is exact.
         max_rounds: limit on the rounds of a plan, for all para- and speculative samplers.
         workers: processes, which share the cores.
         live: show the loop's timing while it runs; only with one worker.
         trace: write a timeline to trace.json, for ui.perfetto.dev; only with one worker.
-        rerun: write what the robot saw, did and planned to recording.rrd, for Rerun's viewer; only with one worker. Cameras
-            are drawn, and recorded, where a plan looks.
+        rerun: write what the robot saw, did and planned to recording.rrd, for Rerun's viewer; only with one worker. Only
+            frames that a plan uses are rendered and recorded.
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest depends on all other settings,
             so the same command continues its run, and other commands use another directory.
         run: settings of the run.

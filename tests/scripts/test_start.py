@@ -526,3 +526,12 @@ def test_every_list_is_read_with_commas_or_blanks():
     assert found == [(("ideal", "fixed:200"), ("a", "b"), (1, 4), ("sync", "ahead"))] * 2
     with pytest.raises(ValueError, match="--batch must be at least 1, not 0"):
         call(several, "several", ["--batch", "1,0"])
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_shows_no_empty_default(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert "(default: )" not in capsys.readouterr().out
