@@ -73,7 +73,27 @@ MISTAKES_AND_QUESTIONS = [
     (["rollout", "sqare"], 2, "did you mean 'square'"),
     (["rollout", "pusht-state"], 2, "without weights: get demonstrations (`paradp collect pusht-state`)"),
     (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
-    (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
+    *(
+        ([*words.split()], 2, f"paradp: {sentence} paradp {words.split()[0]} --help\n")
+        for words, sentence in {
+            "rollout lift --epsodes 3": "there is no option --epsodes — did you mean --episodes? See",
+            "rollout lift --foo": "there is no option --foo; see",
+            "rollout lift can": "'can' belongs to no option, and is one argument too many; see",
+            "rollout --episodes 3": "TASK is missing; see",
+            "rollout --epsodes 3": "TASK is missing; see",
+            "convert": "SOURCE and --out are missing; see",
+            "rollout lift --out": "--out needs a value; see",
+            "rollout lift --seed x": "--seed: 'x' is not a whole number; see",
+            "rollout lift --window x": "--window: 'x' is not a whole number; see",
+            "rollout lift --tolerance x": "--tolerance: 'x' is not a number; see",
+            "bench lift --engines foo": ("--engines: 'foo' is none of auto, eager, compiled, openvino, cuda-graph; see"),
+            "evaluate lift --controller Sync": (
+                "--controller: 'Sync' is none of sync, ahead, ahead-blend, ahead-inpaint; see"
+            ),
+            "drive lift --late foo": "--late: 'foo' is none of hold, continue-chunk, stop; see",
+            "info kitchen": "what: 'kitchen' is none of all, samplers; see",
+        }.items()
+    ),
     (["rollout", "--sampler", "ddim-10", "ddmp", "lift"], 2, "unknown sampler 'ddmp' — did you mean 'ddpm"),
     (["evaluate", "lift", "--samplers", "auto", "foo", "ddpm"], 2, "unknown sampler 'foo'"),
     (["rollout", "--sampler", "ddim-10", "kitchn"], 2, "unknown task 'kitchn' — did you mean 'kitchen'"),
@@ -479,7 +499,7 @@ def test_each_command_has_its_own_default_directory(tmp_path):
         (["collect", "lift", "--out", "file"], "file is a file, not a directory"),
         (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
         (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
-        (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
+        (["train", "lift", "--data", "demos", "--out", "file"], "file is a file, not a directory"),
         (["train", "lift", "--learning-rate", "nan"], "--learning-rate must be from 0 to 1000, not nan"),
         (["train", "lift", "--channels"], "channels must be positive numbers"),
         (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
@@ -496,6 +516,8 @@ def test_places_and_names_are_checked_before_anything_is_loaded(arguments, messa
     (tmp_path / "file").write_text("")
     (tmp_path / "driven").mkdir()
     (tmp_path / "driven/drive.json").write_text("{}")
+    (tmp_path / "demos").mkdir()
+    (tmp_path / "demos/zarr.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(console, "loading", lambda *_: pytest.fail("loaded first"))
     for module in {command.module for command in entry.COMMANDS.values()}:
@@ -526,6 +548,17 @@ def test_every_list_is_read_with_commas_or_blanks():
     assert found == [(("ideal", "fixed:200"), ("a", "b"), (1, 4), ("sync", "ahead"))] * 2
     with pytest.raises(ValueError, match="--batch must be at least 1, not 0"):
         call(several, "several", ["--batch", "1,0"])
+
+
+def test_a_mistake_is_a_sentence_also_where_the_terminal_draws_boxes():
+    """The list above is asked where the encoding is unknown, so that tyro draws none."""
+    program = f"import sys; sys.argv[1:] = ['rollout', 'lift', '--sede', '3']\n{RUN}"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color", "FORCE_COLOR": "1", "COLUMNS": "40"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (
+        done.returncode == 2 and "there is no option --sede — did you mean --seed? See paradp rollout --help" in done.stderr
+    )
+    assert "│" not in done.stderr
 
 
 @pytest.mark.parametrize("name", entry.COMMANDS)
