@@ -8,10 +8,7 @@ from pathlib import Path
 from paradp.sampler.lookup import unknown
 
 IN_TREE = Path(__file__).parent / "pretrained"  # of a checkout; the wheel of paradp has no such folder
-NOT_INSTALLED = (
-    "the pretrained policies are not installed: pip install paradp-weights "
-    "(in a clone of paradp: pip install ./checkpoints/pretrained)"
-)
+NOT_INSTALLED = "the pretrained policies are not installed: in a clone of paradp, pip install ./checkpoints/pretrained"
 # File suffixes of Diffusion Policy's and of robomimic's checkpoints.
 SINGLE_FILES = (".ckpt", ".pth")
 FILES = ("config.json", "model.safetensors", "statistics.json", "README.md")

@@ -25,7 +25,7 @@ ENTRIES: Mapping[str, range] = {
 class KitchenTask(Task):
     """Franka Kitchen (Gupta et al. 2019; gymnasium-robotics' FrankaKitchen-v1) with low-dimensional observations.
 
-    The simulator makes 12.5 control steps a second; `control_hz` is rounded to 12, as in gymnasium-robotics.
+    `control_hz` is rounded to 12, as in gymnasium-robotics.
     """
 
     name: str = "kitchen"
@@ -41,6 +41,10 @@ class KitchenTask(Task):
     @property
     def observation(self) -> Features:
         return {key: len(entries) for key, entries in ENTRIES.items()}
+
+    @property
+    def simulated_hz(self) -> float:
+        return 12.5
 
     @property
     def things(self) -> tuple[str, ...]:

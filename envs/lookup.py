@@ -19,8 +19,9 @@ def find(known: Mapping[str, T], name: str, what: str) -> T:
     if name in known:
         return known[name]
     # Same messages as `paradp.sampler.lookup`, which environments cannot import, because they import nothing of ours.
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" — did you mean {near[0]!r}?" if near else "."
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f" — did you mean {lower[near[0]]!r}?" if near else "."
     raise ValueError(f"unknown {what} {name!r}{hint} There are: {', '.join(known)}.")
 
 

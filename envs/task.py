@@ -80,6 +80,11 @@ class Task(ABC):
             raise OSError(f"the cameras of the task {self.name!r} cannot be rendered: {problem}")
 
     @property
+    def simulated_hz(self) -> float:
+        """Control steps that the simulator makes in a second of its own time, of which `control_hz` is the whole number."""
+        return self.control_hz
+
+    @property
     @abstractmethod
     def things(self) -> tuple[str, ...]:
         """The observed things, for messages."""

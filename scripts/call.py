@@ -15,6 +15,7 @@ from paradp.policy.errors import SettingError
 from paradp.policy.settings import Limits
 from paradp.sampler.lookup import note_renamed
 from paradp.scripts.lists import joined
+from paradp.scripts.mistakes import parsed
 
 TaskName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
 PolicyName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="POLICY")]
@@ -34,12 +35,22 @@ def call(command: Callable[..., None], prog: str, arguments: list[str]) -> None:
     """Parses the arguments and calls the command with them.
 
     Raises:
-        SystemExit: help was requested, or tyro could not parse the arguments.
-        ValueError: a number is outside its limits.
+        SystemExit: help was requested.
+        ValueError: the arguments cannot be parsed, or a number is outside its limits.
     """
     width = shutil.get_terminal_size().columns
-    arguments = _with_todays_options(joined(arguments), options(command).values())
-    tyro.cli(checked(command), prog=prog, args=arguments, description=description(command, width))
+    arguments = _with_todays_options(
+        joined(arguments, "task" in inspect.signature(command).parameters), options(command).values()
+    )
+    run = checked(command)
+
+    @functools.wraps(run)
+    def deferred(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return functools.partial(run, *args, **kwargs)
+
+    # As above, tyro reads the signature of the command; it calls what only notes the arguments.
+    parse = functools.partial(tyro.cli, deferred, prog=prog, args=arguments, description=description(command, width))
+    parsed(parse, prog, options(command).values())()
 
 
 def _with_todays_options(arguments: list[str], known: Collection[str]) -> list[str]:

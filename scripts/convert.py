@@ -9,6 +9,7 @@ from paradp.checkpoints.finding import is_theirs
 from paradp.scripts.console import doing, loading, say
 from paradp.scripts.facts_flags import FactsFlags, given
 from paradp.scripts.places import check_new, found
+from paradp.scripts.sampler_names import one_sampler
 
 NOTHING = FactsFlags()
 
@@ -39,6 +40,7 @@ def convert(
     """
     path, said = found(source), given(facts)
     check_new(out, "--out")
+    one_sampler(sampler)
     if to == "paradp":
         if not is_theirs(path):
             raise ValueError(f"{path} is a checkpoint of paradp already; --to lerobot makes LeRobot's of it")

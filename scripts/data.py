@@ -9,7 +9,7 @@ import tyro
 from paradp.envs import ACTION_CONVENTIONS, find_task
 from paradp.policy.wording import counted
 from paradp.scripts.console import console, loading, progress
-from paradp.scripts.datasets import open_recorded, scale_remarks
+from paradp.scripts.datasets import check_known, open_recorded, scale_remarks
 from paradp.scripts.lists import Words
 from paradp.scripts.places import check_new
 
@@ -59,6 +59,7 @@ def import_(
     """
     check_source(file)
     _check_file(file)
+    check_known(file)
     check_new(out, "--out")
     if task is not None:
         find_task(task)

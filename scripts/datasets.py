@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # By their files alone: what reads them is imported later.
 MINARI = "main_data.hdf5"
+HDF5 = (".hdf5", ".h5")
+_OF_ZARR = ("zarr.json", ".zgroup", ".zarray")
 
 
 def is_lerobot(path: Path) -> bool:
@@ -81,6 +83,23 @@ def open_data(path: Path, task: str) -> "Dataset":
     from paradp.policy.data.demonstrations import Demonstrations
 
     return Demonstrations.open(path)
+
+
+def check_known(path: Path) -> None:
+    """Checks that a folder looks like demonstrations of a supported program, by its files.
+
+    Raises:
+        ValueError: it does not.
+    """
+    zarr = any((path / name).exists() for name in _OF_ZARR)
+    if not path.is_dir() or zarr or is_lerobot(path) or is_diffusion_policy(path) or is_minari(path):
+        return
+    files = sorted(file for suffix in HDF5 for file in path.glob(f"*{suffix}"))
+    name = f"name the HDF5 file, such as {files[0]}" if files else "for HDF5, name the file"
+    raise ValueError(
+        f"{path} holds none of: demonstrations of paradp (zarr 3), a LeRobotDataset, a zarr of Diffusion Policy,"
+        f" a data set of Minari; {name}"
+    )
 
 
 def scale_remarks(data: "Dataset") -> list[str]:

@@ -13,7 +13,6 @@ import tyro
 
 from paradp.policy.choices import Blending, Late
 from paradp.rollouts.machine import cores, hardware, versions
-from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Positive, Seed
 from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
@@ -22,7 +21,9 @@ from paradp.scripts.places import check_device, check_file, check_new
 from paradp.scripts.plans import check_same, preparing, say_plans, source_of
 from paradp.scripts.recording import check_rerun, recorded_drive
 from paradp.scripts.robots import body_of
+from paradp.scripts.sampler_names import one_sampler
 from paradp.scripts.serve import check_remote
+from paradp.scripts.task_facts import naming_facts_of
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -104,7 +105,7 @@ def drive(
         computing: how the policy is computed, if it is computed here.
     """
     body, how = body_of(robot, task, checkpoint, disturbance, seed), computing.checked()
-    measured = SamplerChoice.parse(sampler).measured
+    measured = one_sampler(sampler).measured
     _check_places(server, ca, _typed_for_planning(sampler, plans, computing), out, trace)
     check_device(how.device)
     if rerun is not None:
@@ -115,7 +116,8 @@ def drive(
         from paradp.policy.files import OutputLock
         from paradp.rollouts.realtime.drive import Driven
 
-        spec = read_info(body.checkpoint).spec
+        with naming_facts_of(task):
+            spec = read_info(body.checkpoint).spec
         hold = body.prepare(spec)
     spec.horizons.with_execute(execute)
     load = partial(load_policy, body.checkpoint, sampler, how.device, engine=how.engine, precision=how.precision)

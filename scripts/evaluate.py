@@ -11,7 +11,6 @@ from paradp.policy.wording import counted
 from paradp.rollouts.episodes.clocks import ClockChoice, ControllerName
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.machine import cores
-from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, Several, TaskName
 from paradp.scripts.console import ALONE, Phases, console, doing, loading, say
 from paradp.scripts.lists import DEFAULT, SETS, Clocks, Words, listed, one_of, words
@@ -26,6 +25,8 @@ from paradp.scripts.places import (
     default_out,
     disturbance_of,
 )
+from paradp.scripts.sampler_names import read_sampler
+from paradp.scripts.task_facts import naming_facts_of
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def evaluate(
     names = [name for text in words(samplers) for name in SETS.get(text, (text,))]
     if not names:
         raise ValueError(f"--samplers must name one or several samplers, not {samplers!r}")
-    choices = tuple(SamplerChoice.parse(name) for name in names)
+    choices = tuple(read_sampler(name) for name in names)
     base = cells.checked(task=task, sampler=choices[0], out=out or Path(), threads=threads)
     weights = checkpoint_of(task, base.checkpoint)
     check_device(base.device)
@@ -138,7 +139,8 @@ def evaluate(
     with loading():
         from paradp.rollouts.evaluation.grid import Grid
     grid = Grid(base, choices, execute or (None,), clocks, controller, disturbances, max_steps or (None,))
-    comparison = _evaluate(grid, baseline, backend, workers or _workers(base.device, threads), address)
+    with naming_facts_of(task):
+        comparison = _evaluate(grid, baseline, backend, workers or _workers(base.device, threads), address)
     _tell(comparison, _convention(base.checkpoint_path), [out / "report.md", *([page] if page else [])])
 
 

@@ -34,17 +34,17 @@ def evidence(comparison: Comparison, checkpoint: Path | str | None = None) -> st
     samplers = ",".join(run.label for run in comparison.runs)
     weights = f" --checkpoint {checkpoint}" if checkpoint else ""
     return (
-        f"{can} They cannot show differences in success between the samplers: {_would_show(others, episodes)};"
-        f" {ENOUGH} would show {100 * _detectable(others, ENOUGH):.0f} %: paradp evaluate {first.summary.task}"
-        f" --samplers {samplers}{weights}"
+        f"{can} With {counted(episodes, 'episode')} {_is_detectable(others, episodes)}. With {ENOUGH}, a loss of"
+        f" {100 * _detectable(others, ENOUGH):.0f} % or more is: `paradp evaluate {first.summary.task}"
+        f" --samplers {samplers}{weights}`"
     )
 
 
-def _would_show(others: Sequence[ComparedRun], episodes: int) -> str:
+def _is_detectable(others: Sequence[ComparedRun], episodes: int) -> str:
     try:
-        return f"only a loss of {100 * _detectable(others, episodes):.0f} % or more would have shown"
+        return f"only a loss of success of {100 * _detectable(others, episodes):.0f} % or more is detectable"
     except ValueError:
-        return "no loss would have shown"
+        return "no difference in success is detectable"
 
 
 def _detectable(others: Sequence[ComparedRun], pairs: int) -> float:

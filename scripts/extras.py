@@ -35,8 +35,13 @@ def what_to_install(module: str) -> str | None:
     extras = [one["extra"] for one in found if _normalised(one["package"]) == package and one["extra"] not in _COLLECTIONS]
     if not extras:
         return None
-    sentence = f"this needs {package}, which is not installed: pip install 'paradp[{extras[0]}]'"
+    sentence = f"this needs {package}, which is not installed: {in_a_clone(extras[0])}"
     return sentence + " (Python 3.11 or 3.12)" * (package in ("robosuite", "mujoco", "gymnasium-robotics"))
+
+
+def in_a_clone(extra: str) -> str:
+    """How to install an extra. paradp is on no package index; the quotes are for zsh, where brackets are patterns."""
+    return f'in a clone of paradp, pip install ".[{extra}]"'
 
 
 def _requirements() -> list[str]:

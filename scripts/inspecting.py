@@ -65,7 +65,7 @@ def inspect(
 
 def _check_outputs(plot: Path | None, film: Path | None, rerun: Path | None) -> None:
     if plot is not None:
-        check_file(plot, "--plot")
+        check_file(plot, "--plot", ".png")
     if film is not None:
         check_folder(film, "--film")
     if rerun is not None:

@@ -6,7 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = "interrupted: finished work is kept; run the same command again to continue"
+# What Ctrl-C leaves, for commands that continue, that write at their end, and that write several files one by one.
+CONTINUES = "interrupted: finished work is kept; run the same command again to continue"
+NOTHING_WRITTEN = "interrupted: nothing was written"
+PARTLY_WRITTEN = "interrupted: outputs may be missing or incomplete; run the same command again"
 EXIT_CODE = 130
 
 
@@ -15,7 +18,7 @@ def leave_at_once() -> Iterator[None]:
     """Within this context, Ctrl-C ends the process with one sentence.
 
     A KeyboardInterrupt during an import becomes another error in some packages, or a traceback from a callback. Nothing has
-    started yet, so nothing needs to be cleaned up.
+    started yet, so nothing needs to be cleaned up, whether the command continues earlier work or not.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
@@ -31,5 +34,5 @@ def leave_at_once() -> Iterator[None]:
 def _leave(*_: object) -> None:
     if os.isatty(1):
         os.write(1, b"\x1b[?25h\n")  # a spinner hides the cursor
-    os.write(2, f"{INTERRUPTED}\n".encode())
+    os.write(2, f"{NOTHING_WRITTEN}\n".encode())
     os._exit(EXIT_CODE)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from paradp.sampler.families import find_family
+from paradp.envs import all_tasks
+from paradp.sampler.families import find_family, sampler_names
 
 T = TypeVar("T")
 # Abbreviation for the samplers of ParaDiGMS' robotics table: each sequential one and its parallel form.
@@ -78,14 +80,20 @@ Words = Annotated[tuple[str, ...], listed(str, "NAME"), DEFAULT]
 Clocks = Annotated[tuple[str, ...], listed(str, "CLOCK", clocks), DEFAULT]
 
 
-def joined(arguments: list[str]) -> list[str]:
+def joined(arguments: list[str], before_a_task: bool = True) -> list[str]:
     """Joins several samplers separated by blanks into one word, with commas.
 
     tyro reads only one word after `--sampler` and `--samplers`, because a task may follow.
+
+    Args:
+        arguments: the words after the command.
+        before_a_task: whether the command's argument is a task. A word that is no task is then a sampler, also a misspelt
+            one. A checkpoint's directory may have any name, so that only samplers are recognised before it.
     """
+    is_sampler = _is_no_task if before_a_task else _is_sampler
     found: list[str] = []
     for argument in arguments:
-        if found and _takes_samplers(found) and _is_sampler(argument):
+        if found and _takes_samplers(found) and is_sampler(argument):
             found[-1] += f",{argument}"
         else:
             found.append(argument)
@@ -100,6 +108,15 @@ def _takes_samplers(before: list[str]) -> bool:
 def _is_sampler(argument: str) -> bool:
     name = next(iter(words(argument)), "").partition(":")[0]
     return name in SETS or any(find_family(one) for one in (name, re.sub(r"-\d+$", "", name)))
+
+
+def _is_no_task(argument: str) -> bool:
+    """Whether a word is neither an option nor a task, nor closer to a task's name than to a sampler's."""
+    if argument.startswith("-"):
+        return False
+    tasks = all_tasks()
+    nearest = get_close_matches(argument, [*tasks, *sampler_names()], n=1)
+    return _is_sampler(argument) or not nearest or nearest[0] not in tasks
 
 
 SamplerText = Annotated[

@@ -10,7 +10,7 @@ import numpy as np
 
 from paradp.scripts.console import console, loading, say
 from paradp.scripts.data import RECORDED_PARTS, untold_remarks
-from paradp.scripts.datasets import is_diffusion_policy, is_lerobot, is_minari
+from paradp.scripts.datasets import check_known, is_diffusion_policy, is_lerobot, is_minari
 
 if TYPE_CHECKING:
     from paradp.policy.data.dataset import ImageSource
@@ -84,6 +84,7 @@ def look(path: Path, actions: str) -> Looked:
     Raises:
         ValueError: they cannot be read.
     """
+    check_known(path)
     if is_lerobot(path):
         return _lerobot(path)
     if is_minari(path):

@@ -7,37 +7,47 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
-from paradp.scripts.interrupts import EXIT_CODE, INTERRUPTED, leave_at_once
+from paradp.scripts.interrupts import CONTINUES, EXIT_CODE, NOTHING_WRITTEN, PARTLY_WRITTEN, leave_at_once
 
 DESCRIPTION = "Diffusion policies denoised in parallel in time, in closed loop."
 
 
 @dataclass(frozen=True)
 class Subcommand:
-    """A command: its module in `paradp.scripts`, its function, and a one-line description."""
+    """A command.
+
+    Attributes:
+        module: its module in `paradp.scripts`.
+        function: its function.
+        summary: a one-line description.
+        interrupted: what Ctrl-C leaves of its work, in a sentence.
+    """
 
     module: str
     function: str
     summary: str
+    interrupted: str = NOTHING_WRITTEN
 
 
 COMMANDS = {
-    "rollout": Subcommand("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films"),
-    "evaluate": Subcommand("evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report"),
+    "rollout": Subcommand("rollout", "rollout", "run a policy in closed loop: success, reward, latency, films", CONTINUES),
+    "evaluate": Subcommand(
+        "evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report", CONTINUES
+    ),
     "drive": Subcommand("drive", "drive", "drive a robot in real time, planning while it moves"),
     "serve": Subcommand("serve", "serve", "serve a policy to robots on the network"),
     "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
-    "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert"),
+    "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert", CONTINUES),
     "data import": Subcommand("data", "import_", "import demonstrations recorded with other programs"),
     "data export": Subcommand("export", "export", "export demonstrations for LeRobot"),
-    "data inspect": Subcommand("inspecting", "inspect", "look at demonstrations before training"),
-    "train": Subcommand("train", "train", "train a policy on demonstrations"),
+    "data inspect": Subcommand("inspecting", "inspect", "look at demonstrations before training", PARTLY_WRITTEN),
+    "train": Subcommand("train", "train", "train a policy on demonstrations", CONTINUES),
     "fidelity": Subcommand("fidelity", "fidelity", "measure how plans with fewer steps differ from DDPM's"),
-    "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations"),
+    "distill": Subcommand("distill", "distill", "distill a policy into one that needs one to four evaluations", CONTINUES),
     "draft train": Subcommand("draft", "train", "train a draft: fewer rounds for speculative samplers"),
     "convert": Subcommand("convert", "convert", "convert checkpoints between paradp and other programs"),
-    "release": Subcommand("release", "release", "add a trained checkpoint to the pretrained policies"),
-    "study": Subcommand("study", "study", "repeat the measurements of docs/results"),
+    "release": Subcommand("release", "release", "add a trained checkpoint to the pretrained policies", PARTLY_WRITTEN),
+    "study": Subcommand("study", "study", "repeat the measurements of docs/results", PARTLY_WRITTEN),
     "tasks": Subcommand("tasks", "tasks", "list the tasks, or describe one"),
     "info": Subcommand("info", "info", "list samplers, pretrained policies and versions"),
 }
@@ -48,7 +58,8 @@ def main() -> None:
     try:
         _run(sys.argv[1:])
     except KeyboardInterrupt:
-        _end(INTERRUPTED, EXIT_CODE)
+        name, _ = _named(sys.argv[1:])
+        _end(COMMANDS[name].interrupted if name in COMMANDS else NOTHING_WRITTEN, EXIT_CODE)
     except ModuleNotFoundError as error:
         from paradp.scripts.extras import missing_extra
 
@@ -58,15 +69,14 @@ def main() -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("PARADP_TRACEBACK"):
             raise
-        _end(f"paradp: {error}", 2)
+        _end(f"paradp: {_sentence(error)}", 2)
     finally:
         # During Python's shutdown nothing is left to interrupt: the result stands, and so must the exit code.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(arguments: list[str]) -> None:
-    group = _group(arguments)
-    name = " ".join(arguments[: 2 if group else 1])
+    name, group = _named(arguments)
     if name in COMMANDS:
         with leave_at_once():
             from paradp.scripts.call import call
@@ -86,10 +96,11 @@ def _run(arguments: list[str]) -> None:
         raise ValueError(_unknown(name, group))
 
 
-def _group(arguments: list[str]) -> str:
-    """The first word of a command with two words, such as `data import`."""
+def _named(arguments: list[str]) -> tuple[str, str]:
+    """The command as typed, and, if it has two words such as `data import`, the first of them."""
     first = next(iter(arguments), "")
-    return first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
+    group = first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
+    return " ".join(arguments[: 2 if group else 1]), group
 
 
 def _overview(group: str) -> str:
@@ -105,6 +116,13 @@ def _unknown(name: str, group: str) -> str:
 
     known = [command for command in COMMANDS if command.startswith(group)]
     return unknown("unknown command", name, known)
+
+
+def _sentence(error: Exception) -> str:
+    """An error's text; for a system error the file and the reason, without the error's number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None and error.filename2 is None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _end(sentence: str, code: int) -> None:

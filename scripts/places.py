@@ -12,7 +12,9 @@ from pathlib import Path
 
 from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_on_hub, pretrained, pretrained_folder
 from paradp.policy.devices import available, check_devices, check_one
+from paradp.rollouts.episodes.identity import sampler_name
 from paradp.rollouts.machine import cuda_devices, hardware, versions
+from paradp.sampler import SamplerChoice
 
 NO_DISTURBANCE = "none"
 # End of a message if there is no scripted expert to provide observations.
@@ -173,7 +175,7 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
     Args:
         out: the directory.
         marker: the file with the identity, such as `run.json`.
-        wanted: values by name; for inner dictionaries their entry `name`.
+        wanted: values by name, and `sampler` as a `SamplerChoice`.
 
     Raises:
         ValueError: the directory holds something else.
@@ -188,20 +190,32 @@ def check_continues(out: Path, marker: str, wanted: Mapping[str, object]) -> Non
     from paradp.policy.identity import check_same
 
     there = read_document(out / marker, DOCUMENT_BYTES)
-    if isinstance(sampler := there.get("sampler"), dict):
-        there["sampler"] = sampler.get("name")
-    check_same(there, wanted, f"{out} holds another {kind}")
+    here = dict(wanted)
+    if isinstance(choice := here.get("sampler"), SamplerChoice):
+        used = there.get("sampler")
+        same = isinstance(used, dict) and used.get("name") == choice.name
+        # Their settings are compared later, because the defaults are known to PyTorch's part only.
+        there["sampler"] = choice.name if same or not isinstance(used, dict) else sampler_name(used)
+        here["sampler"] = choice.name if same else str(choice)
+    check_same(there, here, f"{out} holds another {kind}")
 
 
-def check_file(path: Path, option: str) -> None:
+def check_file(path: Path, option: str, ending: str = "") -> None:
     """Checks that a file can be written.
 
+    Args:
+        path: the file.
+        option: the option that names it.
+        ending: how its name must end.
+
     Raises:
-        ValueError: it is a directory, or a parent is a file.
+        ValueError: it is a directory, a parent is a file, or its name has another ending.
         OSError: nothing can be written there.
     """
     if path.is_dir():
         raise ValueError(f"{option} {path} is a directory; name a file")
+    if path.suffix.lower() != (ending or path.suffix.lower()):
+        raise ValueError(f"{option} {path}: name a file that ends in {ending}")
     check_folder((Path(os.path.realpath(path)) if path.is_symlink() else path).parent, option)
 
 

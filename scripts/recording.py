@@ -29,11 +29,12 @@ def check_rerun(path: Path | None = None) -> None:
 
     Raises:
         ModuleNotFoundError: Rerun is not installed.
-        ValueError, OSError: the file cannot be written.
+        ValueError: the file does not end in `.rrd`, or cannot be written.
+        OSError: it cannot be written.
     """
     check_installed("rerun", "PIL")
     if path is not None:
-        check_file(path, "--rerun")
+        check_file(path, "--rerun", ".rrd")
 
 
 @contextmanager

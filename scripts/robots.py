@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from paradp.checkpoints.finding import is_theirs
 from paradp.envs import find_convention, find_task
 from paradp.scripts.places import check_simulator, checkpoint_of, disturbance_of, found
 
@@ -57,7 +58,7 @@ class Simulated:
     def prepare(self, spec: "PolicySpec") -> "Hold":
         from paradp.rollouts.episodes.environments import EnvironmentConfig, check_fits, observed_by
 
-        check_fits(spec, self._task)
+        check_fits(spec, self._task, native=not is_theirs(self.checkpoint))
         observation = observed_by(spec, find_task(self._task).task)
         self._environment = EnvironmentConfig(self._task, spec.action_convention, self._disturbance, observation=observation)
         return find_convention(spec.action_convention).hold
@@ -161,7 +162,8 @@ def body_of(robot: str | None, task: str | None, checkpoint: str | None, disturb
             raise ValueError("name a task, whose robot is simulated, or a robot of LeRobot: --robot TYPE --checkpoint NAME")
         return Simulated(task, checkpoint, disturbance, seed)
     if task is not None:
-        raise ValueError(f"the task {task!r} has a simulated robot; with --robot, give the policy with --checkpoint")
+        give = "" if checkpoint else ", and give the policy with --checkpoint"
+        raise ValueError(f"a task stands for its simulated robot: leave out {task!r} with --robot{give}")
     if disturbance is not None:
         raise ValueError("--disturbance is for a simulated robot")
     return ByLeRobot(robot, checkpoint, seed)

@@ -27,6 +27,8 @@ from paradp.scripts.places import (
     disturbance_of,
 )
 from paradp.scripts.recording import check_rerun, recorded_run
+from paradp.scripts.sampler_names import read_sampler
+from paradp.scripts.task_facts import naming_facts_of
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -71,13 +73,14 @@ def rollout(
         task: the task's name; `paradp tasks` lists them.
         window: steps evaluated at once, for all parallel samplers.
         tolerance: accepted change in standard deviations of a step's noise, for all para- samplers.
-        split: the linear part that a round keeps exact, for all para- samplers: unit (the paper's) or linear.
+        split: how a round updates the states, for all para- samplers: unit (the paper's) adds up the changes of the steps
+            before; linear takes the steps one after another with the last predictions, so that their linear part is exact.
         max_rounds: limit on the rounds of a plan, for all para- and speculative samplers.
         workers: processes, which share the cores.
         live: show the loop's timing while it runs; only with one worker.
         trace: write a timeline to trace.json, for ui.perfetto.dev; only with one worker.
-        rerun: write what the robot saw, did and planned to recording.rrd, for Rerun's viewer; only with one worker. Cameras
-            are drawn, and recorded, where a plan looks.
+        rerun: write what the robot saw, did and planned to recording.rrd, for Rerun's viewer; only with one worker. Only
+            frames that a plan uses are rendered and recorded.
         out: the run's directory; by default runs/rollout/TASK-SAMPLERS-DIGEST. The digest depends on all other settings,
             so the same command continues its run, and other commands use another directory.
         run: settings of the run.
@@ -126,7 +129,7 @@ def _folders(out: Path, choices: list[SamplerChoice], config: RolloutConfig) -> 
         _check_parent(out, list(folders.values()))
     asked = {"task": config.task, "seed": config.seed, "clock": config.clock.identity, "controller": config.controller}
     for choice, folder in folders.items():
-        check_continues(folder, "run.json", {**asked, "disturbance": config.disturbance, "sampler": choice.name})
+        check_continues(folder, "run.json", {**asked, "disturbance": config.disturbance, "sampler": choice})
     return folders
 
 
@@ -144,7 +147,8 @@ def _run_all(configs: list[RolloutConfig], workers: int, live: bool, trace: bool
     # A mistake in the last sampler should not wait for the first one's episodes.
     for one in configs:
         with doing(f"loading {one.sampler}" + "; measuring which sampler is fastest here" * one.sampler.measured):
-            check(one)
+            with naming_facts_of(one.task):
+                check(one)
             _, why = settled(one)
         if why:
             say(f"{one.sampler} is {why}")
@@ -238,7 +242,7 @@ def _choices(text: str, flags: dict[str, Any]) -> list[SamplerChoice]:
     Raises:
         ValueError: a sampler is unknown or repeated, or no sampler supports a flag.
     """
-    choices = [SamplerChoice.parse(word) for word in words(text)]
+    choices = [read_sampler(word) for word in words(text)]
     for flag, value in flags.items():
         if value is not None and not any(flag in SAMPLERS[choice.family].options for choice in choices):
             raise ValueError(f"--{flag} is supported by none of these samplers: {', '.join(map(str, choices))}")

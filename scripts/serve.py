@@ -13,13 +13,13 @@ from paradp.policy.serving.addresses import check_api_key, check_url, listenable
 from paradp.policy.serving.config import ServerConfig
 from paradp.policy.serving.tls import client_context, server_context
 from paradp.rollouts.machine import cores
-from paradp.sampler import SamplerChoice
 from paradp.scripts.call import Count, PolicyName
 from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, say
 from paradp.scripts.extras import check_installed
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_device, checkpoint_named
+from paradp.scripts.sampler_names import one_sampler
 from paradp.scripts.typed_settings import Typed, options_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def serve(
         computing: how the policy is computed.
     """
     checkpoint_named(checkpoint)
-    measured, how = SamplerChoice.parse(sampler).measured, computing.checked()
+    measured, how = one_sampler(sampler).measured, computing.checked()
     check_device(how.device)
     check_installed(*PACKAGES)
     most_bytes = None if max_message_kib is None else 1024 * max_message_kib

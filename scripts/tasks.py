@@ -51,7 +51,10 @@ def _describe(name: str) -> None:
     task = entry.task
     console.print(f"{name}: {task.simulator}, gymnasium's {task.env_id}", highlight=False)
     console.print(f"succeeds when {task.success_rule}")
-    console.print(f"{task.control_hz} Hz, at most {task.max_steps} control steps")
+    rate = f"{task.simulated_hz:g} Hz"
+    if task.simulated_hz != task.control_hz:
+        rate += f" in the simulator ({task.control_hz} in checkpoints and in real time)"
+    console.print(f"{rate}, at most {task.max_steps} control steps", highlight=False)
     expert = "none; see paradp data import" if entry.expert is None else entry.expert.__name__
     console.print(f"expert: {expert}; disturbances: {', '.join(task.disturbances) or 'none'}")
     console.print(f"weights: {_weights(name, entry.expert is not None)}")

@@ -13,7 +13,7 @@ from paradp.policy.learning.config import LearningConfig, TrainingConfig
 from paradp.policy.learning.ranks import rank
 from paradp.scripts.call import TaskName
 from paradp.scripts.console import console, loading, say
-from paradp.scripts.datasets import open_data, scale_remarks
+from paradp.scripts.datasets import HDF5, check_known, open_data, scale_remarks
 from paradp.scripts.extras import check_installed
 from paradp.scripts.following import Following, follow
 from paradp.scripts.places import check_device, check_folder, check_simulator
@@ -165,12 +165,12 @@ def check_task(demonstrations: "Dataset", task: str) -> None:
 
 
 def check_data(path: Path, task: str) -> None:
-    """Checks whether a path can be demonstrations, by its name.
+    """Checks whether a path can be demonstrations, by its name and its files' names.
 
     Raises:
         ValueError: it cannot; the message explains how to get some.
     """
-    if path.suffix in (".hdf5", ".h5"):
+    if path.suffix in HDF5:
         raise ValueError(f"{path} must be imported first: paradp data import {path} --out demos/{task}.zarr")
     if not path.exists():
         raise ValueError(
@@ -178,6 +178,7 @@ def check_data(path: Path, task: str) -> None:
         )
     if not path.is_dir():
         raise ValueError(f"{path} holds no demonstrations: it is a file, not a zarr group or a data set of LeRobot")
+    check_known(path)
 
 
 def run_digest(demonstrations: "Dataset", config: LearningConfig, init: Path | None) -> str:

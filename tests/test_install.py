@@ -49,14 +49,14 @@ def test_the_core_alone_plans(wheels, tmp_path, version):
     assert output(bin / "paradp", "--version", cwd=tmp_path).startswith("paradp ")
     assert "diffusers" in output(bin / "paradp", "info", cwd=tmp_path)
     for command in ("rollout square", "serve square", "info --checkpoint square"):
-        refused(run(bin / "paradp", *command.split(), cwd=tmp_path), "pip install paradp-weights")
+        refused(run(bin / "paradp", *command.split(), cwd=tmp_path), "pip install ./checkpoints/pretrained")
 
     install(bin, "--no-deps", "--no-index", weights)
     [by_name, _] = output(bin / "python", "-c", PROGRAM, "square", EVERY_SOLVER[0], cwd=tmp_path).splitlines()
     assert np.array(json.loads(by_name)) == pytest.approx(np.array(json.loads(printed[0])), abs=1e-5)
     inspect = f"data inspect {ROOT}/tests/data/behaviour/demonstrations.zarr"
     for command, extra in (("rollout square", "sim"), ("serve square", "serve"), (inspect, "train")):
-        refused(run(bin / "paradp", *command.split(), cwd=tmp_path), f"pip install 'paradp[{extra}]'")
+        refused(run(bin / "paradp", *command.split(), cwd=tmp_path), f'pip install ".[{extra}]"')
 
 
 def refused(done, what_to_do: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from paradp.bridges.fact_fields import AS_RECORDED, Facts, facts_file
+from paradp.bridges.fact_fields import AS_RECORDED, Facts, MissingFacts, facts_file
 from paradp.policy.data.episode import DemonstrationInfo
 from paradp.policy.features import Shape
 
@@ -106,10 +106,7 @@ def info_of(
 def _check_known(path: Path, facts: Facts, size: int) -> None:
     missing = [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]
     if missing:
-        raise ValueError(
-            f"{path} does not say its {', '.join(missing)}: write them into {facts_file(path)}, such as "
-            f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * size}"'
-        )
+        raise MissingFacts(path, missing, size)
 
 
 def _observation(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shape]:

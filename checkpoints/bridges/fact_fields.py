@@ -1,6 +1,6 @@
 """Facts about a policy that a robot needs and that other programs' checkpoints lack. They are given, never guessed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, TypedDict
@@ -22,6 +22,31 @@ class Given(TypedDict, total=False):
     observation: dict[str, str | dict[str, int]]
     action: dict[str, int]
     action_step: tuple[float, ...]
+
+
+class MissingFacts(ValueError):
+    """Required facts are missing.
+
+    Args:
+        source: the checkpoint or data set.
+        missing: their names.
+        example: lines of the file of facts that give them; by default with placeholders that cannot be read as values.
+        size: length of an action.
+        otherwise: another way to give them, for the end of the message.
+    """
+
+    def __init__(self, source: Path, missing: Sequence[str], size: int, otherwise: str = "", example: Sequence[str] = ()):
+        self.source, self.missing, self.size, self.otherwise = source, missing, size, otherwise
+        form = {
+            "task": "<name>",
+            "control_hz": "<control steps per second>",
+            "action_low": f"[<smallest value of each of the {size} numbers of an action>]",
+            "action_high": f"[<largest value of each of the {size} numbers of an action>]",
+        }
+        lines = ", ".join(f'"{line}"' for line in example or [f"{name}: {form[name]}" for name in missing])
+        said = f"{source} does not say its {', '.join(missing)}: write them into {facts_file(source)}"
+        kind = "which for this task are" if example else "in the form"
+        super().__init__(f"{said}, {kind} {lines}{otherwise}")
 
 
 @dataclass(frozen=True)
@@ -62,15 +87,11 @@ class Facts:
             actions: length of an action.
 
         Raises:
-            ValueError: a fact is missing; the message names it and says where to write it.
+            MissingFacts: a fact is missing; the message names it and says where to write it.
         """
         needed = ("task", "control_hz", "action_low", "action_high")
         if missing := [name for name in needed if getattr(self, name) is None]:
-            raise ValueError(
-                f"{checkpoint} does not say its {', '.join(missing)}: write them into {facts_file(checkpoint)}, such as "
-                f'"task: pusht", "control_hz: 10", "action_low: {[0.0] * actions}", or give them to '
-                "load_policy or `paradp convert`"
-            )
+            raise MissingFacts(checkpoint, missing, actions, ", or give them to load_policy or `paradp convert`")
 
     def lacking(self) -> list[str]:
         """Required facts that are missing for training; the control rate comes from the data."""

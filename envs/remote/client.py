@@ -16,7 +16,7 @@ import numpy as np
 from paradp.envs.remote import wire
 from paradp.envs.remote.wire import Arrays
 
-# The environment variable with the path of a Python interpreter that has `paradp[sim]`.
+# The environment variable with the path of a Python interpreter with paradp and its extra `sim`.
 PYTHON_VARIABLE = "PARADP_SIM_PYTHON"
 SECONDS_TO_END = 10
 _KINDS: dict[str, type[Exception]] = {"OSError": OSError}
@@ -75,8 +75,8 @@ class RemoteEnvironments:
     Args:
         task: the task's name.
         count: number of environments.
-        python: path of a Python interpreter that has `paradp[sim]`; by default the value of `PARADP_SIM_PYTHON`, or the
-            current interpreter.
+        python: path of a Python interpreter with paradp and its extra `sim`; by default the value of `PARADP_SIM_PYTHON`,
+            or the current interpreter.
         settings: `observation`, `action_convention`, `disturbance`, `max_steps` and `render`, see
             `paradp.envs.remote.child.Host`.
 
@@ -208,7 +208,7 @@ class RemoteEnvironments:
         return ChildProcessError(f"the simulator process of the task {self._task!r} ({self._python}) {how}{advice}")
 
 
-_ADVICE = f"set {PYTHON_VARIABLE} to the path of a Python interpreter that has paradp[sim]"
+_ADVICE = f"set {PYTHON_VARIABLE} to the path of a Python interpreter with paradp and its extra sim"
 
 
 def _description(said: dict[str, Any], arrays: Arrays) -> RemoteTask:

@@ -131,7 +131,7 @@ def _openvino(network: ConditionalNetwork, spec: PolicySpec, device: torch.devic
     if device.type != "cpu":
         raise ValueError(f"the openvino engine computes on the cpu, not on {device.type}")
     if not find_spec("openvino"):
-        raise ValueError("the openvino engine needs the package openvino, which the extra paradp[openvino] installs")
+        raise ValueError('the openvino engine needs the package openvino: in a clone of paradp, pip install ".[openvino]"')
     from paradp.policy.engines.openvino import OpenVINOEngine
 
     return OpenVINOEngine(network, spec, precision)

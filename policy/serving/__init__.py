@@ -1,4 +1,4 @@
-"""A policy server, and a controller that requests plans from it. Needs `pip install paradp[serve]`."""
+"""A policy server, and a controller that requests plans from it. Needs the extra `serve`."""
 
 from typing import TYPE_CHECKING
 

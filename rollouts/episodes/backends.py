@@ -122,7 +122,7 @@ class RayCluster:
         try:
             import ray
         except ModuleNotFoundError as error:
-            raise ValueError("the backend `ray` needs Ray: pip install 'paradp[ray]'") from error
+            raise ValueError('the backend `ray` needs Ray: in a clone of paradp, pip install ".[ray]"') from error
         self._ray = ray
         try:
             if address != OWN_RAY:

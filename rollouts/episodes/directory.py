@@ -25,6 +25,7 @@ from paradp.policy.files.reading import read_validated
 from paradp.policy.files.writing import remove_left_overs
 from paradp.policy.identity import check_same
 from paradp.policy.wording import counted
+from paradp.rollouts.episodes.identity import with_sampler_names
 from paradp.rollouts.episodes.plan_record import plan_columns
 from paradp.rollouts.episodes.records import Episode, StepRecord, jerk
 
@@ -66,6 +67,7 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_document(marker, DOCUMENT_BYTES)
+        there, identity = with_sampler_names(there, identity)
         check_same(there, identity, f"{self.path} holds another run")
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import gymnasium
 import numpy as np
 
-from paradp.envs import Task, find_convention, find_task
+from paradp.envs import Task, all_tasks, find_convention, find_task
 from paradp.envs.actions import ActionConvention
 from paradp.envs.conventions import described
 from paradp.envs.task import Features, images
@@ -193,14 +193,22 @@ def _shared(observation: Features, features: Features) -> tuple[int, int]:
     return len(features.keys() & observation.keys()), len({*features.values()} & {*observation.values()})
 
 
-def check_fits(spec: PolicySpec, task: str) -> None:
+def check_fits(spec: PolicySpec, task: str, native: bool = False) -> None:
     """Checks that a policy was trained for this version of a task.
+
+    Args:
+        spec: the policy's specification.
+        task: the task's name.
+        native: whether its checkpoint is one of paradp. Its task is then known, and other facts must not be given to it.
 
     Raises:
         ValueError: task, observation, actions, control rate or controller differ; the message lists all differences.
         OSError: it observes images, and this machine cannot render them.
     """
     wanted = find_task(task).task
+    if native and spec.task != task and spec.task in all_tasks():
+        mend = f"this policy is for the task {spec.task}: give {spec.task} instead of {task}"
+        raise ValueError(f"the checkpoint does not fit the task {task!r}: its task is {spec.task}; {mend}")
     if differences := [f"{said} ({option})" for said, option in _differences(spec, wanted)]:
         mend = "give facts about another program's checkpoint to `paradp convert`, as in brackets, or in paradp.yaml"
         raise ValueError(f"the checkpoint does not fit the task {task!r}: {'; '.join(differences)}. {mend}")

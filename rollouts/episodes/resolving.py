@@ -6,6 +6,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from paradp.checkpoints import build_solver, load_policy, read_draft_info, read_info
+from paradp.checkpoints.finding import is_theirs
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy
 from paradp.policy.files.reading import first_problem
@@ -30,7 +31,7 @@ def check(config: RolloutConfig) -> None:
     if config.disturbance is not None:
         task.check_disturbance(config.disturbance)
     spec = read_info(config.checkpoint_path).spec
-    check_fits(spec, config.task)
+    check_fits(spec, config.task, native=not is_theirs(config.checkpoint_path))
     spec.horizons.with_execute(config.execute)
     build_solver(config.sampler, config.checkpoint_path)
 

@@ -78,7 +78,7 @@ class ComparedRun:
         return {
             "success (95 %)": interval(s.success),
             "reward (95 %)": interval(s.reward),
-            "success lost, paired (95 % below)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
+            "success lost against the first (upper 95 %)": f"{loss.loss:+.3f} ({loss.upper95:+.3f})" if loss else "baseline",
             "plan, 1 environment: p50 / p95 ms": f"{alone.replan.p50:.0f} / {alone.replan.p95:.0f}",
             "encoding / denoising, 1 environment: p50 ms": _stages(alone),
             f"plan, up to {together}: p50 / p95 ms": f"{batch.replan.p50:.0f} / {batch.replan.p95:.0f}",

@@ -84,5 +84,5 @@ def test_an_error_says_what_to_install_if_there_are_no_policies(no_tree, tmp_pat
     with pytest.raises(ValueError) as refused:
         find_checkpoint("square")
     said = str(refused.value)
-    assert "no checkpoint 'square'" in said and "pip install paradp-weights" in said and "directory" in said
+    assert "no checkpoint 'square'" in said and "pip install ./checkpoints/pretrained" in said and "directory" in said
     assert len(said.splitlines()) == 1

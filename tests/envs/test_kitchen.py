@@ -9,7 +9,7 @@ import pytest
 from paradp.envs import TASKS, ActionNoise, render_problem
 from paradp.envs.kitchen_task import ENTRIES, SUBTASKS
 
-pytestmark = pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs paradp[kitchen]")
+pytestmark = pytest.mark.skipif(find_spec("gymnasium_robotics") is None, reason="needs the extra kitchen")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,10 @@ def test_observations_equal_those_of_gymnasium_robotics(env):
     positions = kitchen.data.qpos
     for key, entries in ENTRIES.items():
         assert observation[key] == pytest.approx(positions[entries.start : entries.stop], abs=2e-3), key
+
+
+def test_the_rate_of_the_simulator_is_the_one_shown(env):
+    assert TASKS["kitchen"].task.simulated_hz == pytest.approx(1 / env.unwrapped._kitchen.robot_env.dt)
 
 
 def test_a_step_equals_that_of_gymnasium_robotics(env):

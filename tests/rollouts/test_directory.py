@@ -13,12 +13,12 @@ import pytest
 from paradp.policy.control.controller import Replan
 from paradp.policy.errors import SettingError
 from paradp.policy.files.limits import MOST_STEPS
-from paradp.policy.identity import describe
+from paradp.policy.identity import describe, differences
 from paradp.policy.plan_stats import PlanStats, PlanTiming
 from paradp.rollouts.episodes.clocks import ClockChoice
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory
-from paradp.rollouts.episodes.identity import RunIdentity
+from paradp.rollouts.episodes.identity import RunIdentity, with_sampler_names
 from paradp.rollouts.episodes.records import Episode, StepRecord
 from paradp.rollouts.episodes.resolving import settled
 from paradp.rollouts.episodes.summary import Summary, latency, settings, solver_cost
@@ -112,6 +112,29 @@ def test_an_earlier_run_is_continued_only_with_the_same_settings(tmp_path):
         with pytest.raises(SettingError, match=rf"holds another run \({name}: .* there, other here\)") as refused:
             RunDirectory(tmp_path).check(describe(other), range(3))
         assert refused.value.settings == (name,)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (("ddim-10", {"spacing": "sine"}), ("ddim-10", {}), "sampler: ddim-10:spacing=sine there, ddim-10 here"),
+        (
+            ("ddpm-2", {"gain": 1.5, "window": 8, "timesteps": [9, 3]}),
+            ("ddpm-2", {"gain": 2.0, "window": 8, "timesteps": [9, 4]}),
+            "sampler: ddpm-2:data-variance=1.5:timesteps=9-3 there, ddpm-2:data-variance=2.0:timesteps=9-4 here",
+        ),
+        (
+            ("ddim-10", {"spacing": "sine"}),
+            ("para-ddim-10", {"spacing": "sine", "max_rounds": 3}),
+            "sampler: ddim-10:spacing=sine there, para-ddim-10:max-rounds=3:spacing=sine here",
+        ),
+        (("auto", {"chosen": "ddpm", "window": 3}), ("auto", {}), "sampler: auto (chosen: ddpm) there, auto here"),
+        (("ddim-10", None), ("ddim-10", {}), "sampler.settings: None there, {} here"),
+    ],
+)
+def test_a_run_of_another_sampler_is_told_by_whole_names(there, here, said):
+    identities = [{"sampler": dict(zip(("name", "settings"), one, strict=True))} for one in (there, here)]
+    assert differences(*with_sampler_names(*identities)) == said
 
 
 def test_other_files_among_the_episodes_are_not_episodes(run):

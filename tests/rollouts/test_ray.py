@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed (pip install 'paradp[ray]')")
+pytest.importorskip("ray", reason='Ray is not installed (pip install ".[ray]")')
 
 PARADP = [sys.executable, "-c", "from paradp.scripts.main import main; main()"]
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]

@@ -144,7 +144,8 @@ def test_the_missing_extra_is_named(monkeypatch):
         raise PackageNotFoundError
 
     monkeypatch.setattr(extras, "requires", unknown)  # what is declared here counts, and not what is installed
-    assert extras.what_to_install("rerun") == "this needs rerun-sdk, which is not installed: pip install 'paradp[rerun]'"
+    said = 'this needs rerun-sdk, which is not installed: in a clone of paradp, pip install ".[rerun]"'
+    assert extras.what_to_install("rerun") == said
 
 
 def test_demonstrations_are_recorded(demonstrations, tmp_path):

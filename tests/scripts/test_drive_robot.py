@@ -84,8 +84,9 @@ def test_ctrl_c_stops_and_disconnects_the_robot(start, tmp_path):
         ([], "name a task, whose robot is simulated, or a robot of LeRobot: --robot TYPE --checkpoint NAME"),
         (
             ["lift", "--robot", "dials"],
-            "the task 'lift' has a simulated robot; with --robot, give the policy with --checkpoint",
+            "a task stands for its simulated robot: leave out 'lift' with --robot, and give the policy with --checkpoint",
         ),
+        (["lift", "--robot", "dials", "--checkpoint", "lift"], "simulated robot: leave out 'lift' with --robot."),
         (["--robot", "dials", "--disturbance", "push"], "--disturbance is for a simulated robot"),
         (["--robot", "dials"], "--robot needs the policy that drives it: --checkpoint"),
         (["--robot", "dials:views"], "--robot dials:views should read TYPE, TYPE:key=value,… or TYPE:{key: value, …}"),
@@ -105,7 +106,7 @@ def test_a_robot_that_does_not_fit_is_refused_in_a_sentence(arguments, said, che
     with stand_in(), pytest.raises(SystemExit) as ended:
         main()
     told = " ".join(capsys.readouterr().err.split())
-    assert ended.value.code == 2 and said in told and told.startswith("paradp: ")
+    assert ended.value.code == 2 and said in f"{told}." and told.startswith("paradp: ")
 
 
 RENAMED = Interface("reach", {"joints": 3}, {"arm": 2, "wheel": 1}, (-9.0,) * 3, (9.0,) * 3, "as recorded", 10)

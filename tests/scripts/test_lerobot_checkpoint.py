@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from documented import ROOT, blocks, joined
 from lerobot_fixtures import PUSHT, for_pusht
 from seeing import seeing_in_lerobots_form
@@ -23,6 +24,9 @@ def checkpoint(tmp_path) -> Path:
 def test_info_shows_the_policy_and_names_missing_facts(checkpoint, printed_by):
     said = printed_by("info", "--checkpoint", checkpoint, refused=True)
     assert "does not say its task, control_hz, action_low, action_high: write them into" in said
+    # An example that is copied must not become limits, to which actions are clipped.
+    (checkpoint / "paradp.yaml").write_text("\n".join(re.findall(r'"(\w+: .*?)",', said)))
+    assert "paradp.yaml cannot be read: control_hz" in printed_by("info", "--checkpoint", checkpoint, refused=True)
     (checkpoint / "paradp.yaml").write_text(PUSHT)
     said = printed_by("info", "--checkpoint", checkpoint)
     assert "diffusion policy of LeRobot" in said and "1-D U-Net, channels 16-24" in said
@@ -42,7 +46,12 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
         "--out",
         tmp_path / "run",
     )
-    assert "does not say its task" in printed_by(*arguments, refused=True)
+    said = printed_by(*arguments, refused=True)
+    assert "does not say its task" in said and "which for this task are" in said
+    # The lines of the message are the facts of the task, all but the names in the observation.
+    lines = re.findall(r'"(\w+: .*?)"[,.]', said)
+    facts = yaml.safe_load("\n".join(lines))
+    assert facts == {name: value for name, value in yaml.safe_load(PUSHT).items() if name != "observation"}
     for line, other, said in (
         ("control_hz: 10", "control_hz: 20", "does not fit the task 'pusht': its control_hz is 20, the task's is 10"),
         (

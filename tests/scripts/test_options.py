@@ -121,7 +121,7 @@ def test_an_older_option_is_accepted_with_a_note(caplog):
 def test_an_older_option_is_unknown_to_commands_without_it():
     def command(count: int = 1) -> None: ...
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match="there is no option --joining; see paradp --help"):
         call.call(command, "paradp", ["--joining", "blend"])
 
 

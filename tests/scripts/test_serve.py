@@ -59,4 +59,6 @@ def test_a_key_that_cannot_be_sent_is_refused_by_server_and_client(complaint, mo
 @pytest.mark.parametrize("command", [["serve", "lift"], ["drive", "lift", "--server", "ws://127.0.0.1:9"]])
 def test_the_error_of_a_missing_package_says_how_to_install_it(complaint, monkeypatch, command):
     monkeypatch.setattr("paradp.scripts.extras.find_spec", lambda name: None if name == "msgpack" else object())
-    assert complaint(*command).endswith("this needs msgpack, which is not installed: pip install 'paradp[serve]'")
+    assert complaint(*command).endswith(
+        'this needs msgpack, which is not installed: in a clone of paradp, pip install ".[serve]"'
+    )

@@ -23,6 +23,7 @@ from paradp.scripts.bench import Numbers
 from paradp.scripts.call import _limits, call, description
 from paradp.scripts.console import Lines
 from paradp.scripts.evaluate import Controllers
+from paradp.scripts.interrupts import CONTINUES
 from paradp.scripts.lists import Clocks, Words, clocks, joined, words
 from paradp.scripts.places import default_out
 
@@ -64,6 +65,7 @@ MISTAKES_AND_QUESTIONS = [
     ([], 2, "rollout"),
     (["--help"], 0, "rollout"),
     (["roll"], 2, "did you mean 'rollout'"),
+    (["eval"], 2, "did you mean 'evaluate'"),
     (["data"], 2, "data import"),
     (["data", "imp"], 2, "did you mean 'data import'"),
     (["tasks"], 0, "square"),
@@ -71,8 +73,55 @@ MISTAKES_AND_QUESTIONS = [
     (["rollout", "sqare"], 2, "did you mean 'square'"),
     (["rollout", "pusht-state"], 2, "without weights: get demonstrations (`paradp collect pusht-state`)"),
     (["rollout", "lift", "--sampler", "dimm-5"], 2, "unknown sampler"),
-    (["rollout", "lift", "--epsodes", "3"], 2, "--episodes"),
+    *(
+        ([*words.split()], 2, f"paradp: {sentence} paradp {words.split()[0]} --help\n")
+        for words, sentence in {
+            "rollout lift --epsodes 3": "there is no option --epsodes — did you mean --episodes? See",
+            "rollout lift --foo": "there is no option --foo; see",
+            "rollout lift can": "'can' belongs to no option, and is one argument too many; see",
+            "rollout --episodes 3": "TASK is missing; see",
+            "rollout --epsodes 3": "TASK is missing; see",
+            "convert": "SOURCE and --out are missing; see",
+            "rollout lift --out": "--out needs a value; see",
+            "rollout lift --seed x": "--seed: 'x' is not a whole number; see",
+            "rollout lift --window x": "--window: 'x' is not a whole number; see",
+            "rollout lift --tolerance x": "--tolerance: 'x' is not a number; see",
+            "bench lift --engines foo": ("--engines: 'foo' is none of auto, eager, compiled, openvino, cuda-graph; see"),
+            "evaluate lift --controller Sync": (
+                "--controller: 'Sync' is none of sync, ahead, ahead-blend, ahead-inpaint; see"
+            ),
+            "drive lift --late foo": "--late: 'foo' is none of hold, continue-chunk, stop; see",
+            "info kitchen": "what: 'kitchen' is none of all, samplers; see",
+        }.items()
+    ),
+    (["rollout", "--sampler", "ddim-10", "ddmp", "lift"], 2, "unknown sampler 'ddmp' — did you mean 'ddpm"),
+    (["evaluate", "lift", "--samplers", "auto", "foo", "ddpm"], 2, "unknown sampler 'foo'"),
+    (["rollout", "--sampler", "ddim-10", "kitchn"], 2, "unknown task 'kitchn' — did you mean 'kitchen'"),
+    (["rollout", "Lift"], 2, "did you mean 'lift'"),
+    *(
+        ([command, "lift", "--sampler", "ddpm", "auto"], 2, "--sampler takes one sampler, not 'ddpm,auto'")
+        for command in ("drive", "serve")
+    ),
+    (["convert", "lift", "--to", "lerobot", "--out", "x", "--sampler", "ddpm,auto"], 2, "--sampler takes one sampler"),
+    *(
+        (
+            [*command.split(), "speculative-ddim-10"],
+            2,
+            "needs steps that add noise, eta > 0: write speculative-ddim-10:eta=1, or ddim-10\n",
+        )
+        for command in ("rollout lift --sampler", "evaluate lift --samplers", "drive lift --sampler", "serve lift --sampler")
+    ),
+    (["serve", "lift", "--sampler", "speculative-sde-dpm-solver-8:eta=0"], 2, "-8:eta=1, or sde-dpm-solver-8:eta=0.0\n"),
     (["train", "lift", "--data", "x.hdf5"], 2, "paradp data import x.hdf5"),
+    *(
+        ([*words.split()], 2, "docs holds none of: demonstrations of paradp (zarr 3), a LeRobotDataset, a zarr of Diffusion")
+        for words in ("train lift --data docs", "bench lift --data docs", "data inspect docs", "data import docs --out x")
+    ),
+    (
+        ["data", "inspect", "tests/data/robosuite_human"],
+        2,
+        "a data set of Minari; name the HDF5 file, such as tests/data/robosuite_human/",
+    ),
     (["train", "lift", "--steps", "0"], 2, "--steps must be"),
     *(
         ([command, "lift", "--device", "cuda:77"], 2, "not available")
@@ -96,7 +145,10 @@ MISTAKES_AND_QUESTIONS = [
     (["drive", "lift", "--server", "wss://127.0.0.1", "--ca", "no.pem"], 2, "there is no certificate no.pem"),
     (["serve", "hf:lift"], 2, "'hf:lift' is not a name on the Hub; names are hf:owner/name or hf:owner/name@revision"),
     (["drive", "lift", "--ca", "no.pem"], 2, "--ca is for --server"),
-    *(([*words.split(), "/proc/out"], 2, "cannot write there") for words in UNWRITABLE),
+    *(([*words.split(), "/proc/out"], 2, ": cannot write there (") for words in UNWRITABLE),
+    (["drive", "lift", "--rerun", "seen.txt"], 2, "--rerun seen.txt: name a file that ends in .rrd"),
+    (["data", "inspect", "pyproject.toml", "--rerun", "seen"], 2, "--rerun seen: name a file that ends in .rrd"),
+    (["data", "inspect", "pyproject.toml", "--plot", "seen.txt"], 2, "--plot seen.txt: name a file that ends in .png"),
     *(([*name.split(), "--help"], 0, f"paradp {name}") for name in entry.COMMANDS),
 ]
 
@@ -303,6 +355,40 @@ def test_an_interrupt_during_imports_ends_in_a_sentence(tmp_path):
     assert process.returncode == 130 and complaint.startswith("interrupted") and len(complaint.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("bench lift", "nothing was written"),
+        ("data import x.hdf5", "nothing was written"),
+        ("nonsense", "nothing was written"),
+        ("rollout lift", "finished work is kept; run the same command again to continue"),
+        ("study agreement", "outputs may be missing or incomplete; run the same command again"),
+    ],
+)
+def test_an_interrupt_says_what_it_leaves(words, left, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["paradp", *words.split()])
+    monkeypatch.setattr(entry, "_run", interrupted)
+    monkeypatch.setattr(entry.atexit, "register", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130 and capsys.readouterr().err == f"interrupted: {left}\n"
+
+
+def test_only_commands_that_promise_to_continue_say_so_when_interrupted():
+    for name, one in entry.COMMANDS.items():
+        promised = "The same command continues" in " ".join((command(name).__doc__ or "").split())
+        assert promised == (one.interrupted == CONTINUES), name
+
+
+def test_no_message_installs_paradp_from_an_index_that_does_not_have_it():
+    for path in ROOT.glob("*/**/*.py"):
+        if path.relative_to(ROOT).parts[0] in ("sampler", "policy", "envs", "rollouts", "checkpoints", "scripts"):
+            assert not re.search(r"pip install ['\"]?paradp|paradp\[", path.read_text()), path
+
+
 def test_progress_without_a_terminal_takes_few_lines():
     now, written = [0.0], []
     lines = Lines("episodes", 200, written.append, clock=lambda: now[0])
@@ -376,6 +462,8 @@ def test_lists_take_commas_and_blanks():
         "--samplers=paper,ddim-10:eta=0.5",
         "--live",
     ]
+    assert joined(["--sampler", "ddim-10", "stack"], before_a_task=False) == ["--sampler", "ddim-10", "stack"]
+    assert joined(["--sampler", "ddim-10", "./ddpm"], before_a_task=False) == ["--sampler", "ddim-10", "./ddpm"]
     assert joined(["rollout", "auto"]) == ["rollout", "auto"]
 
 
@@ -413,7 +501,7 @@ def test_each_command_has_its_own_default_directory(tmp_path):
         (["collect", "lift", "--out", "file"], "file is a file, not a directory"),
         (["train", "lift", "--data", "file"], "holds no demonstrations: it is a file"),
         (["train", "lift", "--data", "nowhere"], "collect them (paradp collect lift --out nowhere)"),
-        (["train", "lift", "--data", "driven", "--out", "file"], "file is a file, not a directory"),
+        (["train", "lift", "--data", "demos", "--out", "file"], "file is a file, not a directory"),
         (["train", "lift", "--learning-rate", "nan"], "--learning-rate must be from 0 to 1000, not nan"),
         (["train", "lift", "--channels"], "channels must be positive numbers"),
         (["data", "import", "file", "--out", "driven"], "driven exists; choose another --out or remove it"),
@@ -430,6 +518,8 @@ def test_places_and_names_are_checked_before_anything_is_loaded(arguments, messa
     (tmp_path / "file").write_text("")
     (tmp_path / "driven").mkdir()
     (tmp_path / "driven/drive.json").write_text("{}")
+    (tmp_path / "demos").mkdir()
+    (tmp_path / "demos/zarr.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(console, "loading", lambda *_: pytest.fail("loaded first"))
     for module in {command.module for command in entry.COMMANDS.values()}:
@@ -460,3 +550,23 @@ def test_every_list_is_read_with_commas_or_blanks():
     assert found == [(("ideal", "fixed:200"), ("a", "b"), (1, 4), ("sync", "ahead"))] * 2
     with pytest.raises(ValueError, match="--batch must be at least 1, not 0"):
         call(several, "several", ["--batch", "1,0"])
+
+
+def test_a_mistake_is_a_sentence_also_where_the_terminal_draws_boxes():
+    """The list above is asked where the encoding is unknown, so that tyro draws none."""
+    program = f"import sys; sys.argv[1:] = ['rollout', 'lift', '--sede', '3']\n{RUN}"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color", "FORCE_COLOR": "1", "COLUMNS": "40"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (
+        done.returncode == 2 and "there is no option --sede — did you mean --seed? See paradp rollout --help" in done.stderr
+    )
+    assert "│" not in done.stderr
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_help_shows_no_empty_default(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        entry.main()
+    assert "(default: )" not in capsys.readouterr().out

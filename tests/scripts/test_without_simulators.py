@@ -143,7 +143,8 @@ def test_the_error_of_a_command_that_simulates_says_what_installs_its_simulator(
     ended = without("-m", "paradp.scripts", *command.split())
     assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
     extra = "kitchen" if command.endswith("kitchen") else "sim"
-    assert ended.stderr.startswith(f"paradp: this needs {package}, which is not installed: pip install 'paradp[{extra}]'")
+    said = f'paradp: this needs {package}, which is not installed: in a clone of paradp, pip install ".[{extra}]"'
+    assert ended.stderr.startswith(said)
     assert ("give demonstrations with --data" in ended.stderr) == command.startswith("bench")
     assert not list(without.folder.iterdir())
 

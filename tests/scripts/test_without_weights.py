@@ -9,7 +9,7 @@ from paradp.scripts.places import checkpoint_named, checkpoint_of
 from paradp.scripts.release import release as release_command
 from paradp.scripts.tasks import tasks
 
-TO_DO = "the pretrained policies are not installed: pip install paradp-weights"
+TO_DO = "the pretrained policies are not installed: in a clone of paradp, pip install ./checkpoints/pretrained"
 
 
 @pytest.fixture(autouse=True)

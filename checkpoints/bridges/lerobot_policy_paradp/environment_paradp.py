@@ -23,8 +23,8 @@ class ParadpEnvConfig(EnvConfig):  # type: ignore[misc]  # LeRobot is not there 
 
     Attributes:
         task: name of the task, such as square.
-        python: path of a Python interpreter that has `paradp[sim]`; by default the value of `PARADP_SIM_PYTHON`, or the
-            interpreter that runs LeRobot.
+        python: path of a Python interpreter with paradp and its extra `sim`; by default the value of `PARADP_SIM_PYTHON`, or
+            the interpreter that runs LeRobot.
         observation: `state` or `image`, one of the task's kinds of observations; by default the first.
         state: the observed vectors that make up observation.state; the others make up observation.environment_state. By
             default those with a prefix that paradp uses for robots.

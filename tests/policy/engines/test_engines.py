@@ -133,7 +133,7 @@ def test_auto_takes_openvino_on_a_cpu_and_eager_without_it(trained, monkeypatch)
     assert build_engine(trained.network, trained.spec, CPU).name == "openvino"
     monkeypatch.setattr(building, "find_spec", lambda name: None)
     assert build_engine(trained.network, trained.spec, CPU).name == "eager"
-    with pytest.raises(ValueError, match=r"the extra paradp\[openvino\]"):
+    with pytest.raises(ValueError, match=r"needs the package openvino: in a clone of paradp, pip install"):
         build_engine(trained.network, trained.spec, CPU, "openvino")
 
 
