@@ -561,12 +561,3 @@ def test_a_mistake_is_a_sentence_also_where_the_terminal_draws_boxes():
         done.returncode == 2 and "there is no option --sede — did you mean --seed? See paradp rollout --help" in done.stderr
     )
     assert "│" not in done.stderr
-
-
-@pytest.mark.parametrize("name", entry.COMMANDS)
-def test_help_shows_no_empty_default(name, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(sys, "argv", ["paradp", *name.split(), "--help"])
-    with pytest.raises(SystemExit):
-        entry.main()
-    assert "(default: )" not in capsys.readouterr().out
