@@ -18,7 +18,7 @@ def find(known: Mapping[str, T], name: str, what: str) -> T:
     """
     if name in known:
         return known[name]
-    # Same messages as `paradp.sampler.lookup`, which environments cannot import, because they import nothing of ours.
+    # Messages as those of `paradp.sampler.lookup`, which environments cannot import, because they import nothing of ours.
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f" — did you mean {lower[near[0]]!r}?" if near else "."

@@ -22,9 +22,11 @@ def settings_in(error: BaseException) -> tuple[str, ...]:
 def described(error: BaseException) -> str:
     """An error's text, with its type if the text is empty or unclear without it.
 
-    `str(error)` is empty for a `TimeoutError` of the standard library, and `'x'` for a missing key.
+    `str(error)` is empty for a `TimeoutError` of the standard library and `'x'` for a missing key; that of other system
+    errors begins with a number.
     """
-    text, kind = str(error).strip(), type(error).__name__
+    kind = type(error).__name__
+    text = (error.strerror or str(error) if isinstance(error, OSError) else str(error)).strip()
     if not text:
         return kind
     return text if isinstance(error, ValueError | OSError | RuntimeError) else f"{kind}: {text}"

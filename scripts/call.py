@@ -101,7 +101,7 @@ def checked(command: Callable[..., None]) -> Callable[..., None]:
 def options(command: Callable[..., None]) -> dict[str, str]:
     """A command's settings: name in Python → option."""
     hints = get_type_hints(command, include_extras=True)
-    named = [name for name, hint in hints.items() if name != "return" and not _is_positional(hint)]
+    named = [name for name, hint in hints.items() if name != "return" and not _is_positional(hint) and not _fields(hint)]
     inner = [field.name for hint in hints.values() for field in _fields(hint)]
     return {name: f"--{name.replace('_', '-')}" for name in (*named, *inner)}
 

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What Ctrl-C leaves, for commands that continue, that write at their end, and that write several files one by one.
+# What Ctrl-C leaves, for commands that continue, write at their end, write several files, or record while they run.
 CONTINUES = "interrupted: finished work is kept; run the same command again to continue"
 NOTHING_WRITTEN = "interrupted: nothing was written"
 PARTLY_WRITTEN = "interrupted: outputs may be missing or incomplete; run the same command again"
+STOPPED = "interrupted: a recording may be incomplete"
 EXIT_CODE = 130
 
 

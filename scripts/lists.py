@@ -87,10 +87,10 @@ def joined(arguments: list[str], before_a_task: bool = True) -> list[str]:
 
     Args:
         arguments: the words after the command.
-        before_a_task: whether the command's argument is a task. A word that is no task is then a sampler, also a misspelt
-            one. A checkpoint's directory may have any name, so that only samplers are recognised before it.
+        before_a_task: whether the command's argument is a task. If there is one among the words, another word after a
+            sampler is a sampler, also a misspelt one. A checkpoint's directory may have any name.
     """
-    is_sampler = _is_no_task if before_a_task else _is_sampler
+    is_sampler = _is_no_task if before_a_task and all_tasks().keys() & set(arguments) else _is_sampler
     found: list[str] = []
     for argument in arguments:
         if found and _takes_samplers(found) and is_sampler(argument):
@@ -115,7 +115,7 @@ def _is_no_task(argument: str) -> bool:
     if argument.startswith("-"):
         return False
     tasks = all_tasks()
-    nearest = get_close_matches(argument, [*tasks, *sampler_names()], n=1)
+    nearest = get_close_matches(argument.lower(), [*tasks, *sampler_names()], n=1)
     return _is_sampler(argument) or not nearest or nearest[0] not in tasks
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 
-from paradp.scripts.interrupts import CONTINUES, EXIT_CODE, NOTHING_WRITTEN, PARTLY_WRITTEN, leave_at_once
+from paradp.scripts.interrupts import CONTINUES, EXIT_CODE, NOTHING_WRITTEN, PARTLY_WRITTEN, STOPPED, leave_at_once
 
 DESCRIPTION = "Diffusion policies denoised in parallel in time, in closed loop."
 
@@ -34,9 +34,9 @@ COMMANDS = {
     "evaluate": Subcommand(
         "evaluate", "evaluate", "compare samplers, clocks, … on the same episodes, in one report", CONTINUES
     ),
-    "drive": Subcommand("drive", "drive", "drive a robot in real time, planning while it moves"),
+    "drive": Subcommand("drive", "drive", "drive a robot in real time, planning while it moves", STOPPED),
     "serve": Subcommand("serve", "serve", "serve a policy to robots on the network"),
-    "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler"),
+    "bench": Subcommand("bench", "bench", "measure the latency of a plan for every engine and sampler", PARTLY_WRITTEN),
     "collect": Subcommand("collect", "collect", "collect demonstrations by a task's scripted expert", CONTINUES),
     "data import": Subcommand("data", "import_", "import demonstrations recorded with other programs"),
     "data export": Subcommand("export", "export", "export demonstrations for LeRobot"),
@@ -119,10 +119,11 @@ def _unknown(name: str, group: str) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """An error's text; for a system error the file and the reason, without the error's number."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None and error.filename2 is None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+    """An error's text; for a system error the files and the reason, without the error's number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([" → ".join(files), error.strerror]) if files else error.strerror
 
 
 def _end(sentence: str, code: int) -> None:

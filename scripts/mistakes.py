@@ -79,7 +79,9 @@ def sentence_of(box: str, known: Collection[str]) -> str:
 def _unrecognised(words: list[str], known: Collection[str]) -> str:
     options = [word.partition("=")[0] for word in words if word.startswith("-")]
     if not options:
-        return f"{words[0]!r} belongs to no option, and is one argument too many"
+        return f"nothing takes {', '.join(words)!r}: remove it, or write the option before it"
+    if options[0].startswith("--no-"):  # the option may take a value, and then has no such form
+        return f"there is no option {options[0]}"
     near = get_close_matches(options[0].lower().strip("-"), [option.strip("-") for option in known], n=1)
     return f"there is no option {options[0]}" + (f" — did you mean --{near[0]}?" if near else "")
 

@@ -1,12 +1,13 @@
 """The facts of a task that another program's checkpoint lacks, for messages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from paradp.bridges.fact_fields import MissingFacts
 from paradp.envs import Task, find_convention, find_task
+from paradp.envs.conventions import described
 
 
 @contextmanager
@@ -24,33 +25,26 @@ def naming_facts_of(task: str | None) -> Iterator[None]:
     except MissingFacts as error:
         if task is None:
             raise
-        lines = _facts_of(find_task(task).task, error.size)
-        raise MissingFacts(error.source, error.missing, error.size, error.otherwise, lines) from error
+        example = _facts_of(find_task(task).task, error.missing, error.size)
+        raise MissingFacts(error.source, error.missing, error.size, error.otherwise, example) from error
 
 
-def _facts_of(task: Task, size: int) -> list[str]:
-    """Lines of a file of facts; none if the task has no actions of this length, because its policies are others."""
+def _facts_of(task: Task, missing: Sequence[str], size: int) -> tuple[str, list[str]] | None:
+    """A condition, and the lines of facts that hold under it; `None` if no actions of the task have this length."""
     conventions = map(find_convention, task.conventions)
     convention = next((one for one in conventions if sum(one.parts.values()) == size), None)
     if convention is None:
-        return []
+        return None
     facts = {
         "task": task.name,
         "control_hz": task.control_hz,
-        "action_convention": convention.name,
-        "action": _mapping(convention.parts),
         "action_low": _numbers(convention.low),
         "action_high": _numbers(convention.high),
     }
-    if task.controller:
-        facts["controller"] = _mapping(task.controller)
-    return [f"{name}: {value}" for name, value in facts.items()]
+    actions = described(convention.name, convention.parts)
+    return f"which, if its actions are {task.name}'s {actions}, are", [f"{name}: {facts[name]}" for name in missing]
 
 
 def _numbers(values: np.ndarray) -> str:
     """The float32 values in their shortest form, which is read as the same values."""
     return f"[{', '.join(str(value).removesuffix('.0') for value in values)}]"
-
-
-def _mapping(values: Mapping[str, float]) -> str:
-    return f"{{{', '.join(f'{name}: {value:g}' for name, value in values.items())}}}"

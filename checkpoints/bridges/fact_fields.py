@@ -30,23 +30,31 @@ class MissingFacts(ValueError):
     Args:
         source: the checkpoint or data set.
         missing: their names.
-        example: lines of the file of facts that give them; by default with placeholders that cannot be read as values.
+        example: a condition, and the lines of the file of facts that hold under it; by default lines with placeholders that
+            cannot be read as values.
         size: length of an action.
         otherwise: another way to give them, for the end of the message.
     """
 
-    def __init__(self, source: Path, missing: Sequence[str], size: int, otherwise: str = "", example: Sequence[str] = ()):
+    def __init__(
+        self,
+        source: Path,
+        missing: Sequence[str],
+        size: int,
+        otherwise: str = "",
+        example: tuple[str, Sequence[str]] | None = None,
+    ):
         self.source, self.missing, self.size, self.otherwise = source, missing, size, otherwise
         form = {
-            "task": "<name>",
-            "control_hz": "<control steps per second>",
+            "task": "[<name of the task>]",
+            "control_hz": "[<control steps per second>]",
             "action_low": f"[<smallest value of each of the {size} numbers of an action>]",
             "action_high": f"[<largest value of each of the {size} numbers of an action>]",
         }
-        lines = ", ".join(f'"{line}"' for line in example or [f"{name}: {form[name]}" for name in missing])
+        kind, lines = example or ("in the form", [f"{name}: {form[name]}" for name in missing])
         said = f"{source} does not say its {', '.join(missing)}: write them into {facts_file(source)}"
-        kind = "which for this task are" if example else "in the form"
-        super().__init__(f"{said}, {kind} {lines}{otherwise}")
+        shown = ", ".join(f'"{line}"' for line in lines)
+        super().__init__(f"{said}, {kind} {shown}{otherwise}")
 
 
 @dataclass(frozen=True)

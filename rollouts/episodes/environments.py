@@ -199,7 +199,8 @@ def check_fits(spec: PolicySpec, task: str, native: bool = False) -> None:
     Args:
         spec: the policy's specification.
         task: the task's name.
-        native: whether its checkpoint is one of paradp. Its task is then known, and other facts must not be given to it.
+        native: whether its checkpoint is one of paradp. Its facts are then right, and the message does not say how to change
+            them.
 
     Raises:
         ValueError: task, observation, actions, control rate or controller differ; the message lists all differences.
@@ -208,7 +209,7 @@ def check_fits(spec: PolicySpec, task: str, native: bool = False) -> None:
     wanted = find_task(task).task
     if native and spec.task != task and spec.task in all_tasks():
         mend = f"this policy is for the task {spec.task}: give {spec.task} instead of {task}"
-        raise ValueError(f"the checkpoint does not fit the task {task!r}: its task is {spec.task}; {mend}")
+        raise ValueError(f"the checkpoint does not fit the task {task!r}; {mend}")
     if differences := [f"{said} ({option})" for said, option in _differences(spec, wanted)]:
         mend = "give facts about another program's checkpoint to `paradp convert`, as in brackets, or in paradp.yaml"
         raise ValueError(f"the checkpoint does not fit the task {task!r}: {'; '.join(differences)}. {mend}")

@@ -26,7 +26,9 @@ def test_info_shows_the_policy_and_names_missing_facts(checkpoint, printed_by):
     assert "does not say its task, control_hz, action_low, action_high: write them into" in said
     # An example that is copied must not become limits, to which actions are clipped.
     (checkpoint / "paradp.yaml").write_text("\n".join(re.findall(r'"(\w+: .*?)",', said)))
-    assert "paradp.yaml cannot be read: control_hz" in printed_by("info", "--checkpoint", checkpoint, refused=True)
+    assert "paradp.yaml cannot be read: task: Input should be a valid string" in printed_by(
+        "info", "--checkpoint", checkpoint, refused=True
+    )
     (checkpoint / "paradp.yaml").write_text(PUSHT)
     said = printed_by("info", "--checkpoint", checkpoint)
     assert "diffusion policy of LeRobot" in said and "1-D U-Net, channels 16-24" in said
@@ -47,11 +49,14 @@ def test_a_rollout_without_facts_or_with_wrong_ones_names_them(checkpoint, print
         tmp_path / "run",
     )
     said = printed_by(*arguments, refused=True)
-    assert "does not say its task" in said and "which for this task are" in said
-    # The lines of the message are the facts of the task, all but the names in the observation.
+    assert (
+        "does not say its task" in said and "which, if its actions are pusht's position (goal_xy 2: 2 values), are" in said
+    )
+    # The lines of the message are the task's facts, under the stated condition.
     lines = re.findall(r'"(\w+: .*?)"[,.]', said)
     facts = yaml.safe_load("\n".join(lines))
-    assert facts == {name: value for name, value in yaml.safe_load(PUSHT).items() if name != "observation"}
+    known = yaml.safe_load(PUSHT)
+    assert facts == {name: known[name] for name in ("task", "control_hz", "action_low", "action_high")}
     for line, other, said in (
         ("control_hz: 10", "control_hz: 20", "does not fit the task 'pusht': its control_hz is 20, the task's is 10"),
         (

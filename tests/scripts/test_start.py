@@ -78,7 +78,7 @@ MISTAKES_AND_QUESTIONS = [
         for words, sentence in {
             "rollout lift --epsodes 3": "there is no option --epsodes — did you mean --episodes? See",
             "rollout lift --foo": "there is no option --foo; see",
-            "rollout lift can": "'can' belongs to no option, and is one argument too many; see",
+            "rollout lift can": "nothing takes 'can': remove it, or write the option before it; see",
             "rollout --episodes 3": "TASK is missing; see",
             "rollout --epsodes 3": "TASK is missing; see",
             "convert": "SOURCE and --out are missing; see",
@@ -98,6 +98,10 @@ MISTAKES_AND_QUESTIONS = [
     (["evaluate", "lift", "--samplers", "auto", "foo", "ddpm"], 2, "unknown sampler 'foo'"),
     (["rollout", "--sampler", "ddim-10", "kitchn"], 2, "unknown task 'kitchn' — did you mean 'kitchen'"),
     (["rollout", "Lift"], 2, "did you mean 'lift'"),
+    (["rollout", "--sampler", "ddim-10", "LIFT"], 2, "unknown task 'LIFT' — did you mean 'lift'"),
+    (["rollout", "--sampler", "ddim-10", "libero-10"], 2, "unknown task 'libero-10'"),
+    (["rollout", "lift", "--run", "x"], 2, "there is no option --run — did you mean --rerun?"),
+    (["rollout", "lift", "--no-liv"], 2, "there is no option --no-liv;"),
     *(
         ([command, "lift", "--sampler", "ddpm", "auto"], 2, "--sampler takes one sampler, not 'ddpm,auto'")
         for command in ("drive", "serve")
@@ -358,7 +362,8 @@ def test_an_interrupt_during_imports_ends_in_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("words", "left"),
     [
-        ("bench lift", "nothing was written"),
+        ("bench lift", "outputs may be missing or incomplete; run the same command again"),
+        ("drive lift", "a recording may be incomplete"),
         ("data import x.hdf5", "nothing was written"),
         ("nonsense", "nothing was written"),
         ("rollout lift", "finished work is kept; run the same command again to continue"),
