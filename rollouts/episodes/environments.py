@@ -207,11 +207,11 @@ def check_fits(spec: PolicySpec, task: str, native: bool = False) -> None:
         OSError: it observes images, and this machine cannot render them.
     """
     wanted = find_task(task).task
-    if native and spec.task != task and spec.task in all_tasks():
-        mend = f"this policy is for the task {spec.task}: give {spec.task} instead of {task}"
-        raise ValueError(f"the checkpoint does not fit the task {task!r}; {mend}")
-    if differences := [f"{said} ({option})" for said, option in _differences(spec, wanted)]:
+    own = native and spec.task != task and spec.task in all_tasks()
+    if differences := [said if own else f"{said} ({option})" for said, option in _differences(spec, wanted)]:
         mend = "give facts about another program's checkpoint to `paradp convert`, as in brackets, or in paradp.yaml"
+        if own:
+            mend = f"This policy is for the task {spec.task}: give {spec.task} instead of {task}"
         raise ValueError(f"the checkpoint does not fit the task {task!r}: {'; '.join(differences)}. {mend}")
     wanted.check_drawn(observed_by(spec, wanted))
 

@@ -243,7 +243,7 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["rollout", "lift", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
         (
             ["rollout", "lift", "--checkpoint", "square"],
-            "task 'lift'; this policy is for the task square: give square instead of lift\n",
+            ". This policy is for the task square: give square instead of lift\n",
         ),
         (["rollout", "lift", "--episodes", "0"], "episodes must be at least 1, not 0"),
         (["rollout", "lift", "--device", "abacus"], "device 'abacus' is not available"),
@@ -262,7 +262,7 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["study", "variants", "lift", "--runs", "nowhere"], "nowhere holds no trainings"),
         (["study", "tasks"], "docs/results/experts.json is missing; make it with `paradp study experts"),
         (["info", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
-        (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack'; this policy is for the task lift"),
+        (["rollout", "stack", "--checkpoint", "lift"], "does not fit the task 'stack': its task is lift"),
         (["collect", "lift", "--observation", "pictures"], "unknown observation 'pictures'. There are: state, image."),
         (["collect", "pusht", "--action-convention", "delta"], "unknown action convention 'delta'. There are: position."),
         (["drive", "lift", "--disturbance", "belt", "--minutes", "-1"], "--minutes must be more than 0, not -1"),
@@ -270,7 +270,7 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["drive", "lift", "--disturbance", "psuh"], "unknown disturbance 'psuh' — did you mean 'push'?"),
         (["drive", "lift", "--sampler", "ddpm,auto"], "--sampler takes one sampler, not 'ddpm,auto'"),
         (["drive", "lift", "--minutes", "0"], "--minutes must be more than 0, not 0"),
-        (["drive", "lift", "--checkpoint", "square"], "this policy is for the task square: give square instead of lift\n"),
+        (["drive", "lift", "--checkpoint", "square"], "This policy is for the task square: give square instead of lift\n"),
         (
             ["drive", "lift", "--plans", "thread", "--sampler", "ddim-5", "--budget-ms", "-1"],
             "--budget-ms must be more than 0",
