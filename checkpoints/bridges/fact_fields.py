@@ -47,9 +47,9 @@ class MissingFacts(ValueError):
         self.source, self.missing, self.size, self.otherwise = source, missing, size, otherwise
         form = {
             "task": "[<name of the task>]",
-            "control_hz": "[<control steps per second>]",
-            "action_low": f"[<smallest value of each of the {size} numbers of an action>]",
-            "action_high": f"[<largest value of each of the {size} numbers of an action>]",
+            "control_hz": "[<control steps a second>]",
+            "action_low": f"[<smallest action, {size} values>]",
+            "action_high": f"[<largest action, {size} values>]",
         }
         kind, lines = example or ("in the form", [f"{name}: {form[name]}" for name in missing])
         said = f"{source} does not say its {', '.join(missing)}: write them into {facts_file(source)}"

@@ -213,7 +213,7 @@ def draw(path: Path) -> Figure:
     """Draws the picture of a page from its tables."""
     page = Page(path)
     rows = page.table(*HEADER)
-    plans = int(page.number(r"(\d+) chunks of the shipped"))
+    plans = int(page.number(r"(\d+) chunks of the "))
     figure, (left, middle, right) = panels(3, 4.6, sharey=True)
     for axes, column in ((left, HEADER[1]), (middle, HEADER[4]), (right, HEADER[5])):
         control = next(estimate(row[column]) for row in rows if row["sampler"] == CONTROL)
