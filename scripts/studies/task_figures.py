@@ -22,11 +22,7 @@ from paradp.scripts.studies.experts import ExpertFigures
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 EXACT = "speculative-ddpm:window=8"
-# Few steps: on the front of every task that has one.
-FEW = "sde-dpm-solver-8:spacing=sine"
-SAMPLERS = ("ddpm", "para-ddpm", EXACT, FEW)
-# Columns of the table of latencies.
-SPEED = ("task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", f"`{FEW}`", "auto", "which is")
+SAMPLERS = ("ddpm", "para-ddpm", EXACT)
 # The widest window covers the whole trajectory: there every round except the last ends at a rejection.
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
@@ -91,7 +87,7 @@ def read_evaluation(folder: Path, task: str) -> Comparison:
     Raises:
         ValueError: a cell is missing, or has other weights or conditions.
     """
-    cells = {sampler: cell_folder(folder, sampler) for sampler in dict.fromkeys((*PAPER_SAMPLERS, *SAMPLERS))}
+    cells = {sampler: cell_folder(folder, sampler) for sampler in (*PAPER_SAMPLERS, EXACT)}
     there = {sampler: cell for sampler, cell in cells.items() if (cell / "summary.json").exists()}
     for sampler in SAMPLERS:
         if sampler not in there:

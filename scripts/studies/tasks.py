@@ -21,10 +21,8 @@ from paradp.scripts.studies.task_figures import (
     EACH,
     EPISODES,
     EXACT,
-    FEW,
     PLANS,
     REPEATS,
-    SPEED,
     Denoising,
     TaskFigures,
     measure,
@@ -62,7 +60,7 @@ def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict
     if not evaluations:
         raise ValueError(
             f"{context.runs} holds no evaluation of a task; make them with "
-            f"`paradp evaluate TASK --samplers paper,{EXACT},{FEW} --out {context.runs}/TASK`"
+            f"`paradp evaluate TASK --samplers paper,{EXACT} --out {context.runs}/TASK`"
         )
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not contain {min(unknown)}: run `paradp study experts` again")
@@ -156,14 +154,16 @@ def _outcome(run: ComparedRun) -> list[str]:
     ]
 
 
+_SPEED = ["task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", "auto", "which is"]
+
+
 def _speed_section(measured: dict[str, TaskFigures]) -> str:
     return f"""\
 Latency of a plan for one robot: {REPEATS} plans of each sampler in turns, without a first guess, each with its own engine,
 default engine and threads. Median ratio of the time of sequential DDPM to that of the sampler, with the middle half of the
-repeats. `auto` is the sampler that the autotuner chose on this machine. It and the sampler with window 8 have the
-distribution of DDPM; `{FEW}` does not, but is close to it (see [the front](front.md)).
+repeats. `auto` is the sampler that the autotuner chose on this machine; it has the distribution of DDPM.
 
-{markdown_table(list(SPEED), [_speed(task, one) for task, one in measured.items()])}"""
+{markdown_table(_SPEED, [_speed(task, one) for task, one in measured.items()])}"""
 
 
 def _speed(task: str, one: TaskFigures) -> list[str]:
