@@ -46,12 +46,12 @@ class MissingFacts(ValueError):
     ):
         self.source, self.missing, self.size, self.otherwise = source, missing, size, otherwise
         form = {
-            "task": "[<name of the task>]",
-            "control_hz": "[<control steps a second>]",
-            "action_low": f"[<smallest action, {size} values>]",
-            "action_high": f"[<largest action, {size} values>]",
+            "task": "[name]",
+            "control_hz": "[number]",
+            "action_low": f"[{size} numbers]",
+            "action_high": f"[{size} numbers]",
         }
-        kind, lines = example or ("in the form", [f"{name}: {form[name]}" for name in missing])
+        kind, lines = example or ("as", [f"{name}: {form[name]}" for name in missing])
         said = f"{source} does not say its {', '.join(missing)}: write them into {facts_file(source)}"
         shown = ", ".join(f'"{line}"' for line in lines)
         super().__init__(f"{said}, {kind} {shown}{otherwise}")
