@@ -19,14 +19,21 @@ def settings_in(error: BaseException) -> tuple[str, ...]:
     return error.settings if isinstance(error, SettingError) else ()
 
 
+def system_error(error: OSError) -> str:
+    """A system error's files and reason, without its number: `a.txt: No such file or directory`."""
+    if not error.strerror:
+        return str(error)
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' → '.join(files)}: {error.strerror}" if files else error.strerror
+
+
 def described(error: BaseException) -> str:
     """An error's text, with its type if the text is empty or unclear without it.
 
-    `str(error)` is empty for a `TimeoutError` of the standard library and `'x'` for a missing key; that of other system
-    errors begins with a number.
+    `str(error)` is empty for a `TimeoutError` of the standard library, and `'x'` for a missing key.
     """
     kind = type(error).__name__
-    text = (error.strerror or str(error) if isinstance(error, OSError) else str(error)).strip()
+    text = (system_error(error) if isinstance(error, OSError) else str(error)).strip()
     if not text:
         return kind
     return text if isinstance(error, ValueError | OSError | RuntimeError) else f"{kind}: {text}"

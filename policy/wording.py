@@ -1,4 +1,4 @@
-"""Formats counts for messages."""
+"""Texts for messages: counts, and how to install an extra."""
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -10,3 +10,8 @@ def counted(number: int, one: str, several: str = "") -> str:
         several: plural noun; by default the singular with an s.
     """
     return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
+def in_a_clone(extra: str) -> str:
+    """How to install an extra. paradp is on no package index; the quotes are for zsh, where brackets are patterns."""
+    return f'in a clone of paradp, pip install ".[{extra}]"'

@@ -60,14 +60,14 @@ class Kind:
         options: option → parser of its value.
         spacing: default spacing of N timesteps; `None` for the scheduler's own.
         bare: whether the name may be used without a number, for all timesteps of the training.
-        noise: whether the steps can add noise.
+        noise: whether the steps add noise.
     """
 
     summary: str
     options: Options
     spacing: Spacing | None = None
     bare: bool = False
-    noise: bool = True
+    noise: Literal["always", "with eta", "never"] = "always"
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,13 @@ class Way:
 
 KINDS: Mapping[str, Kind] = {
     "ddpm": Kind("DDPM on all timesteps of the training, or on N of them", _GRID, "trailing", bare=True),
-    "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}),
-    "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise=False),
+    "ddim": Kind("DDIM with N steps", {"eta": float, **_GRID}, noise="with eta"),
+    "dpm-solver": Kind("DPM-Solver++(2M) with N steps", _GRID, noise="never"),
     "sde-dpm-solver": Kind("SDE-DPM-Solver++(2M), which adds noise, with N steps", {"eta": float, **_GRID}, "trailing"),
     "consistency": Kind("multistep consistency sampling of a distilled policy with N steps", _GRID, "trailing"),
-    "flow": Kind("Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise=False),
+    "flow": Kind(
+        "Euler's method along the flow of a flow policy with N steps", {"timesteps": Timesteps.read}, noise="never"
+    ),
 }
 # Prefix of a sampler's name → way.
 WAYS: dict[str, Way] = {
@@ -138,6 +140,11 @@ class SamplerFamily:
         False for `auto-fast`, which may take other steps.
         """
         return not self.bounds and WAYS[self.way].keeps == "exactly"
+
+    @property
+    def needs_eta(self) -> bool:
+        """Whether it works only with the option eta above 0."""
+        return self.kind is not None and KINDS[self.kind].noise == "with eta" and WAYS[self.way].needs_noise
 
     @property
     def options(self) -> Options:
@@ -185,7 +192,7 @@ def _add(prefix: str, way: Way) -> None:
     added = {
         prefix + name: SamplerFamily(f"{kind.summary}, {way.summary}", name, prefix)
         for name, kind in KINDS.items()
-        if kind.noise or not way.needs_noise
+        if kind.noise != "never" or not way.needs_noise
     }
     if taken := added.keys() & SAMPLERS.keys():
         raise ValueError(f"a solver cannot be named {prefix.removesuffix('-')!r}: there is a sampler {min(taken)!r}")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Least likeness of a name that is suggested.
-_ALIKE = 0.55
+# Least likeness of a name that is suggested; difflib's own default.
+_ALIKE = 0.6
 
 
 @cache
@@ -68,15 +68,16 @@ def unknown(what: str, name: str, known: Iterable[str], there_are: str = "There 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that was probably meant. Letter case and a number of steps at the end do not count.
 
-    Among names that differ only in this number, the one with a number is the nearest to a name with one.
+    Among equally like names, one with the same letters in another order is preferred, then one with a number to one with a
+    number.
     """
     typed = name.lower()
-    numbered = _without_number(typed) != typed
+    plain, numbered = _without_number(typed), _without_number(typed) != typed
 
-    def likeness(one: str) -> tuple[float, bool]:
-        lower = one.lower()
-        plain = _without_number(lower)
-        return max(_alike(typed, lower), _alike(_without_number(typed), plain)), (plain != lower) == numbered
+    def likeness(one: str) -> tuple[float, bool, bool]:
+        other = _without_number(one.lower())
+        ratio = difflib.SequenceMatcher(None, plain, other).ratio()
+        return ratio, sorted(plain) == sorted(other), (other != one.lower()) == numbered
 
     nearest = max(known, key=likeness, default=None)
     return nearest if nearest is not None and likeness(nearest)[0] >= _ALIKE else None
@@ -84,23 +85,3 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _without_number(name: str) -> str:
     return re.sub(r"-(\d+|n)$", "", name)
-
-
-def _alike(a: str, b: str) -> float:
-    """The likeness of two names, 0 to 1: the mean of difflib's ratio, which favours beginnings, and the share left as is."""
-    unchanged = 1 - _edits(a, b) / max(len(a), len(b), 1)
-    return (difflib.SequenceMatcher(None, a, b).ratio() + unchanged) / 2
-
-
-def _edits(a: str, b: str) -> int:
-    """The number of letters to insert, delete or replace, and of neighbours to exchange, to turn `a` into `b`."""
-    rows = [list(range(len(b) + 1))]
-    for i, letter in enumerate(a, 1):
-        row, last = [i], rows[-1]
-        for j, other in enumerate(b, 1):
-            cost = min(last[j] + 1, row[-1] + 1, last[j - 1] + (letter != other))
-            if i > 1 and j > 1 and a[i - 2 : i] == b[j - 2 : j][::-1]:
-                cost = min(cost, rows[-2][j - 2] + 1)
-            row.append(cost)
-        rows.append(row)
-    return rows[-1][-1]

@@ -118,8 +118,7 @@ def write_page(task: str, name: str, parts: "list[Part]", out: Path) -> None:
         )
     )
     body = f"""
-One plan of the {task} policy shipped
-[at the time](README.md#which-policy), {counted(rows[0].threads, "thread")}, {min(row.plans for row in rows)} measurements of
+One plan of the {task} policy, {counted(rows[0].threads, "thread")}, {min(row.plans for row in rows)} measurements of
 each or more in turns, in one process. `usual` is diffusers' `DDPMScheduler.step` around the network in eager PyTorch, fp32,
 as LeRobot and Diffusion Policy run it. `{PUBLISHED}` is ParaDiGMS' loop written as its authors do, with one window
 for the whole batch. `distribution` compares the plans with those of sequential DDPM (100 steps, same network and engine):

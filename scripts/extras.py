@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 
+from paradp.policy.wording import in_a_clone
+
 # Modules whose package has another name.
 _PACKAGES = {"PIL": "pillow", "rerun": "rerun-sdk"}
 # Extras that are named last, because they install much more than the missing package.
@@ -37,11 +39,6 @@ def what_to_install(module: str) -> str | None:
         return None
     sentence = f"this needs {package}, which is not installed: {in_a_clone(extras[0])}"
     return sentence + " (Python 3.11 or 3.12)" * (package in ("robosuite", "mujoco", "gymnasium-robotics"))
-
-
-def in_a_clone(extra: str) -> str:
-    """How to install an extra. paradp is on no package index; the quotes are for zsh, where brackets are patterns."""
-    return f'in a clone of paradp, pip install ".[{extra}]"'
 
 
 def _requirements() -> list[str]:

@@ -10,7 +10,6 @@ from paradp.rollouts.machine import hardware, versions
 from paradp.sampler.families import CHOICES, all_samplers, typed
 from paradp.scripts.console import console, loading
 from paradp.scripts.places import found
-from paradp.scripts.sampler_names import needs_eta
 
 
 def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpoint: str | None = None) -> None:
@@ -30,7 +29,7 @@ def info(what: tyro.conf.Positional[Literal["all", "samplers"]] = "all", checkpo
     samplers = Table(Column("sampler", no_wrap=True), "what it is", "options", title="samplers")
     for name, family in all_samplers().items():
         samplers.add_row(
-            "\n".join(typed(name)), family.summary + "; needs eta > 0" * needs_eta(family), ", ".join(family.options)
+            "\n".join(typed(name)), family.summary + "; needs eta > 0" * family.needs_eta, ", ".join(family.options)
         )
     console.print(samplers)
     console.print("An option follows its sampler: para-ddpm:window=8:tolerance=0.1; N is a number of steps: ddim-10.")

@@ -67,9 +67,11 @@ def main() -> None:
             raise
         _end(f"paradp: {sentence}", 2)
     except (ValueError, OSError) as error:
+        from paradp.policy.errors import system_error
+
         if os.environ.get("PARADP_TRACEBACK"):
             raise
-        _end(f"paradp: {_sentence(error)}", 2)
+        _end(f"paradp: {system_error(error) if isinstance(error, OSError) else error}", 2)
     finally:
         # During Python's shutdown nothing is left to interrupt: the result stands, and so must the exit code.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -116,14 +118,6 @@ def _unknown(name: str, group: str) -> str:
 
     known = [command for command in COMMANDS if command.startswith(group)]
     return unknown("unknown command", name, known)
-
-
-def _sentence(error: Exception) -> str:
-    """An error's text; for a system error the files and the reason, without the error's number."""
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    return ": ".join([" → ".join(files), error.strerror]) if files else error.strerror
 
 
 def _end(sentence: str, code: int) -> None:

@@ -3,11 +3,8 @@
 from dataclasses import replace
 
 from paradp.sampler import SamplerChoice
-from paradp.sampler.families import KINDS, SAMPLERS, WAYS, SamplerFamily
+from paradp.sampler.families import KINDS, SAMPLERS, WAYS
 from paradp.scripts.lists import words
-
-# Kinds of steps that add noise only with the option eta.
-_WITHOUT_NOISE = ("ddim",)
 
 
 def read_sampler(text: str) -> SamplerChoice:
@@ -20,7 +17,7 @@ def read_sampler(text: str) -> SamplerChoice:
     family, options = SAMPLERS[choice.family], dict(choice.options)
     if family.kind is None or not WAYS[family.way].needs_noise or "eta" not in KINDS[family.kind].options:
         return choice
-    if options.get("eta", 0 if needs_eta(family) else 1) == 0:
+    if options.get("eta", 0 if family.needs_eta else 1) == 0:
         noisy = replace(choice, options=tuple(sorted((options | {"eta": 1}).items())))
         sequential = SamplerChoice(family.kind, choice.steps, tuple(sorted(choice.of_steps.items())))
         raise ValueError(f"{choice} needs steps that add noise, eta > 0: write {noisy}, or {sequential}")
@@ -36,8 +33,3 @@ def one_sampler(text: str) -> SamplerChoice:
     if len(words(text)) != 1:
         raise ValueError(f"--sampler takes one sampler, not {text!r}")
     return read_sampler(text)
-
-
-def needs_eta(family: SamplerFamily) -> bool:
-    """Whether a family works only with the option eta above 0."""
-    return family.kind in _WITHOUT_NOISE and WAYS[family.way].needs_noise

@@ -18,6 +18,7 @@ from paradp.policy.engines.pytorch import CompiledEngine, CudaGraphEngine, Eager
 from paradp.policy.engines.spread import SpreadEngine
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.spec import PolicySpec
+from paradp.policy.wording import in_a_clone
 from paradp.sampler.lookup import unknown
 from paradp.sampler.plugins import load_plugin
 from paradp.sampler.rounds import launching
@@ -131,7 +132,7 @@ def _openvino(network: ConditionalNetwork, spec: PolicySpec, device: torch.devic
     if device.type != "cpu":
         raise ValueError(f"the openvino engine computes on the cpu, not on {device.type}")
     if not find_spec("openvino"):
-        raise ValueError('the openvino engine needs the package openvino: in a clone of paradp, pip install ".[openvino]"')
+        raise ValueError(f"the openvino engine needs the package openvino: {in_a_clone('openvino')}")
     from paradp.policy.engines.openvino import OpenVINOEngine
 
     return OpenVINOEngine(network, spec, precision)

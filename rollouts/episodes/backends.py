@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from paradp.policy import devices
-from paradp.policy.wording import counted
+from paradp.policy.wording import counted, in_a_clone
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.group_runner import GroupRunner
 from paradp.rollouts.episodes.records import Episode
@@ -122,7 +122,7 @@ class RayCluster:
         try:
             import ray
         except ModuleNotFoundError as error:
-            raise ValueError('the backend `ray` needs Ray: in a clone of paradp, pip install ".[ray]"') from error
+            raise ValueError(f"the backend `ray` needs Ray: {in_a_clone('ray')}") from error
         self._ray = ray
         try:
             if address != OWN_RAY:

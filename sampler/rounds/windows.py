@@ -8,7 +8,7 @@ from torch import Tensor
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.base import Rounds
 from paradp.sampler.rounds.memory import copy, zeros
-from paradp.sampler.solution import Denoiser, predict
+from paradp.sampler.solution import Denoiser, Status, outcome, predict
 from paradp.sampler.table import Steps, StepTable
 
 
@@ -120,6 +120,16 @@ class WindowRounds(Rounds):
         self.rounds += window.inside[:, 0]
         self.evaluations += window.width
         return moved
+
+    def outcome(self, sample: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """`SolverStats.status` and `SolverStats.broken` for the predictions `[B, T, D]` of all steps.
+
+        Those at undecided steps do not count: their states may yet be discarded.
+        """
+        decided = self._ahead < self.base[:, None]
+        status, broken = outcome(sample, torch.where(decided[..., None], clean, 0))
+        unfinished = (self.base < self.table.steps) & (status == Status.CONVERGED)
+        return torch.where(unfinished, int(Status.OUT_OF_BUDGET), status), broken
 
 
 def after(width: Tensor, following: Tensor, otherwise: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.registry import drawing, study
 from paradp.scripts.studies.turns import Ratio, time_in_turns
@@ -41,9 +41,9 @@ def study_agreement(context: Context, observations: int = 64, seed: int = 20_000
     rows = [[f"{tolerance:g}", *one.cells(), f"{np.max(one.error):.1e}"] for tolerance, one in measured.items()]  # type: ignore[arg-type]
     header = ["tolerance τ", *COST_HEADER, "largest"]
     body = f"""
-ParaDDPM (unit split, window {WINDOW}) on the {task} policy shipped
-[at the time](README.md#which-policy), {table.steps} steps, {observations} observations of the
-scripted expert's episodes (seeds from {seed}), each with its own noise path. The error of a chunk is the largest absolute
+ParaDDPM (unit split, window {WINDOW}) on the {task} policy {SHIPPED}, {table.steps} steps,
+{observations} observations of the scripted expert's episodes (seeds from {seed}),
+each with its own noise path. The error of a chunk is the largest absolute
 difference to the sequential sample on the same noise, over the whole horizon, in normalised units.
 
 {markdown_table(header, rows)}

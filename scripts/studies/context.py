@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# After "policy", on pages of docs/results: the shipped policy may be replaced later.
+SHIPPED = "shipped [at the time](README.md#which-policy)"
+
 
 @dataclass(frozen=True)
 class Context:

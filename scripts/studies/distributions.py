@@ -28,7 +28,7 @@ from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
 
@@ -96,8 +96,7 @@ def study_distributions(context: Context, observations: int = 32, plans: int = 3
     header = HEADER + MODES_HEADER * (len(modes) >= LEAST_MODES)
     expected = expected_coverage(plans, plans)
     body = f"""
-{plans} chunks of the {context.task} policy shipped
-[at the time](README.md#which-policy) by each sampler at each of {observations} observations of the scripted
+{plans} chunks of the {context.task} policy {SHIPPED} by each sampler at each of {observations} observations of the scripted
 expert's episodes (seeds from {seed}), every chunk with independent noise, against {plans} of sequential DDPM. Chunks are
 compared over the whole horizon, in normalised units. The network was computed by the {policy.engine.name} engine in
 {policy.engine.precision}; speculative sampling had no first guess.

@@ -15,7 +15,7 @@ from paradp.rollouts.expert_histories import expert_histories
 from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.draft_experiment import (
     DRAFTS,
     FITTED,
@@ -61,8 +61,7 @@ def study_drafts(context: Context) -> None:
         if name != JACOBIAN or sampler in BOUNDED
     }
     body = f"""
-The {context.task} policy shipped
-[at the time](README.md#which-policy), {OBSERVATIONS} observations along the scripted expert's episodes from seed {SEED},
+The {context.task} policy {SHIPPED}, {OBSERVATIONS} observations along the scripted expert's episodes from seed {SEED},
 each with the same noise for all drafts, and without a previous plan as first guess. With any draft, a sampler has exactly
 the distribution of its sequential sampler. The network was computed by the {policy.engine.name} engine in
 {policy.engine.precision}.

@@ -19,7 +19,7 @@ from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.by_simulator import COMMANDS, CommandCompared, compare_command
 from paradp.scripts.studies.by_simulator import REPEATS as COMMAND_REPEATS
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.registry import study
 from paradp.scripts.studies.same_physics import (
     EPISODES,
@@ -166,8 +166,7 @@ def _equality_section(equality: dict[str, Equality]) -> str:
     ]
     return f"""\
 **Equality.** {EPISODES} episodes each (seeds from {FIRST_SEED}) by the expert with the noise of `paradp collect`, by random
-goals ({RANDOM_STEPS} steps) and by the policy shipped
-[at the time](README.md#which-policy) (DDIM-10).
+goals ({RANDOM_STEPS} steps) and by the policy {SHIPPED} (DDIM-10).
 
 - *Steps*: control steps, each started from robosuite's own state. *Worst*: the largest difference of a position or velocity
   after a step (m, rad, and per second). *Over*: number of steps with a difference above {EQUAL:.0e}. Contacts amplify

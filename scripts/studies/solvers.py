@@ -5,7 +5,7 @@ from paradp.scripts.console import each
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.registry import study
 
 SAMPLERS = (
@@ -50,8 +50,7 @@ def study_solvers(context: Context) -> None:
         rows.append([f"`{name}`", *measured.cells(), *(f"{ratio:.2f}" for ratio in ratios), *loops.cells(name)])
     header = ["sampler", *COST_HEADER, "rounds ÷ para-ddpm's", "evaluations ÷ para-ddpm's", *LOOP_HEADER]
     body = f"""
-The {context.task} policy shipped
-[at the time](README.md#which-policy). The columns up to the ratios are for {bench.describe()} Speculative sampling has the
+The {context.task} policy {SHIPPED}. The columns up to the ratios are for {bench.describe()} Speculative sampling has the
 distribution of sequential DDPM, but other samples.
 
 The other columns are for closed-loop episodes on the same seeds for all samplers (`paradp rollout {context.task} --sampler …

@@ -20,7 +20,7 @@ from paradp.scripts.canvas import legend_below, panels, save
 from paradp.scripts.console import each
 from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.registry import study
 
 # Millimetres read better than metres.
@@ -60,8 +60,7 @@ def study_spread(context: Context, observations: int = 12, plans: int = 64, seed
         for i, scene in enumerate(scenes)
     ]
     body = f"""
-{plans} chunks of the {task} policy shipped
-[at the time](README.md#which-policy) (sequential DDPM, each with its own noise) and {plans} of the scripted expert
+{plans} chunks of the {task} policy {SHIPPED} (sequential DDPM, each with its own noise) and {plans} of the scripted expert
 (each with its own seed, and with the noise of the demonstrations) from the first observation of {observations} episodes. The
 spread is the root mean square distance of the robot's goal at the last executed step to its mean.
 

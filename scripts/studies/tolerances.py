@@ -15,7 +15,7 @@ from paradp.scripts.families import COLOURS
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, MeasuredSampler
 from paradp.scripts.studies.closed_loop import LOOP_HEADER, ClosedLoops
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.published import Page, Row
 from paradp.scripts.studies.registry import drawing, study
 
@@ -39,8 +39,7 @@ def study_tolerances(context: Context) -> None:
             run = [""] * 4 if split == "linear" else loops.cells(_named(tolerance))
             rows.append([f"{split}, {tolerance}", *measured.cells(), *run])
     body = f"""
-ParaDDPM, window 20, on the {context.task} policy shipped
-[at the time](README.md#which-policy), {bench.describe()}
+ParaDDPM, window 20, on the {context.task} policy {SHIPPED}, {bench.describe()}
 
 {markdown_table(["split, tolerance τ", *COST_HEADER, *LOOP_HEADER], rows)}
 

@@ -15,7 +15,7 @@ from paradp.scripts.console import each
 from paradp.scripts.families import family_of
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.bench import COST_HEADER, Bench, MeasuredSampler
-from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.context import SHIPPED, Context
 from paradp.scripts.studies.published import Page
 from paradp.scripts.studies.registry import drawing, study
 
@@ -42,8 +42,7 @@ def study_windows(context: Context) -> None:
     ]
     memory_rows = [[str(w), *(f"{memory[b][i]:.1f}" for b in BATCHES)] for i, w in enumerate(WINDOWS)]
     body = f"""
-The {context.task} policy shipped
-[at the time](README.md#which-policy), {bench.describe()}
+The {context.task} policy {SHIPPED}, {bench.describe()}
 
 {markdown_table(["sampler", "window", *COST_HEADER], rows)}
 

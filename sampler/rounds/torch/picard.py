@@ -9,7 +9,7 @@ from torch import Tensor
 from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.torch.anderson import Anderson
 from paradp.sampler.rounds.windows import PerStep, Window, WindowRounds, after
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, outcome
+from paradp.sampler.solution import Denoiser, Solution, SolverStats
 from paradp.sampler.solvers.picard import Picard
 from paradp.sampler.table import roll
 
@@ -82,10 +82,7 @@ class Iteration(WindowRounds):
         they converge, so a sample completed with them could become worse with a larger budget.
         """
         sample = (self.states.all[:, -1].clone() if done else self._complete()).reshape(self.shape)
-        passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
-        status, broken = outcome(sample, torch.where(passed[..., None], self.clean.all, 0))
-        out = (self.base < self.table.steps) & (status == Status.CONVERGED)
-        status = torch.where(out, int(Status.OUT_OF_BUDGET), status)
+        status, broken = self.outcome(sample, self.clean.all)
         stats = SolverStats(self.rounds.clone(), self.evaluations.clone(), self.residual.clone(), status, broken)
         return Solution(sample, stats)
 

@@ -10,7 +10,7 @@ from paradp.sampler.noise import NoisePath
 from paradp.sampler.rounds.memory import copy
 from paradp.sampler.rounds.torch.drafts import Drafts, Guesses, Recalled
 from paradp.sampler.rounds.windows import PerStep, Window, WindowRounds, after
-from paradp.sampler.solution import Denoiser, Solution, SolverStats, Status, outcome
+from paradp.sampler.solution import Denoiser, Solution, SolverStats
 from paradp.sampler.solvers.speculative import Speculative
 
 
@@ -114,11 +114,7 @@ class Speculation(WindowRounds):
     def result(self, done: bool) -> Solution:
         sample = (self.exact.clone() if done else self._complete()).reshape(self.shape)
         residual = torch.zeros_like(self.rounds, dtype=sample.dtype)
-        # Later predictions belong to drafts that may yet be discarded.
-        passed = torch.arange(self.table.steps, device=self.base.device) < self.base[:, None]
-        status, broken = outcome(sample, torch.where(passed[..., None], self.guesses.predictions, 0))
-        out = (self.base < self.table.steps) & (status == Status.CONVERGED)
-        status = torch.where(out, int(Status.OUT_OF_BUDGET), status)
+        status, broken = self.outcome(sample, self.guesses.predictions)
         return Solution(sample, SolverStats(self.rounds.clone(), self.evaluations.clone(), residual, status, broken))
 
     def _complete(self) -> Tensor:
