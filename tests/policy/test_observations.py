@@ -70,7 +70,8 @@ def test_a_read_observation_does_not_change_with_its_source(spec):
     ("error", "text"),
     [(TimeoutError(), "TimeoutError"), (ValueError("  "), "ValueError"), (KeyError("a"), "KeyError: 'a'"),
      (ValueError("a sentence"), "a sentence"), (OSError(2, "No such file"), "No such file"),
-     (OSError(2, "No such file", "a.txt"), "a.txt: No such file"), (OSError(18, "Other disk", "a", None, "b"), "a → b: Other disk"),
+     (OSError(2, "No such file", "a.txt"), "a.txt: No such file"),
+     (OSError(18, "Other disk", "a", None, "b"), "a → b: Other disk"),
      (MemoryError(), "MemoryError"), (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero")],
 )  # fmt: skip
 def test_the_text_of_an_error_is_never_empty(error, text):
