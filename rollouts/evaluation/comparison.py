@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ COMPARED = ("reward", "steps", "jerk")
 _WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
 _KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
 _OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
-_OF_A_STEP = {"seed": _WHOLE, **dict.fromkeys(("seconds", "replan_seconds"), _NUMBER)}
-_OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
+_OF_A_STEP = {
+    **dict.fromkeys(("seed", "step"), _WHOLE),
+    **dict.fromkeys(("seconds", "replan_seconds", "replan_lateness"), _NUMBER),
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class ComparedRun:
     Attributes:
         label: its label.
         summary: its summary.
-        episodes, steps: its tables, with one row per episode and per control step.
-        alone: control steps of a single robot.
+        episodes: its table with one row per episode.
+        path: its directory.
         against: label of the run that it is compared with; `None` for the baseline.
         loss: lost success compared with that run; `None` for the baseline.
         differences: column of `episodes` → mean difference to that run on the same seeds.
@@ -48,11 +51,20 @@ class ComparedRun:
     label: str
     summary: Summary
     episodes: pd.DataFrame
-    steps: pd.DataFrame
-    alone: pd.DataFrame
+    path: Path
     against: str | None
     loss: PairedLoss | None
     differences: dict[str, Estimate]
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The table with one row per control step, the largest of a run: read when it is needed first.
+
+        Raises:
+            ValueError: it is damaged.
+            OSError: it is missing or cannot be read.
+        """
+        return _steps(self.path / "steps.parquet")
 
     @property
     def sampler(self) -> str:
@@ -164,8 +176,7 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
             label,
             Summary.read(path / "summary.json"),
             _episodes(path / "episodes.parquet"),
-            _steps(path / "steps.parquet"),
-            _read(path / "alone.parquet", _OF_A_STEP),
+            path,
             against=None,
             loss=None,
             differences={},
@@ -186,7 +197,7 @@ def _episodes(path: Path) -> pd.DataFrame:
 
 
 def _steps(path: Path) -> pd.DataFrame:
-    table = _read(path, _OF_A_RUNS_STEP, ("action",))
+    table = _read(path, _OF_A_STEP, ("action",))
     if table["action"].map(np.size).nunique() != 1:
         raise ValueError(f"{path} does not hold an action of the same length in every row")
     return table

@@ -7,7 +7,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from paradp.checkpoints import checkpoint_digest, find_checkpoint, read_info
-from paradp.envs import all_tasks
 from paradp.policy.fidelity import FILE, Bounds, Fidelity, StepsFidelity
 from paradp.policy.wording import counted
 from paradp.rollouts.evaluation.comparison import ComparedRun
@@ -33,6 +32,7 @@ from paradp.scripts.studies.front_figures import (
 )
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
+from paradp.scripts.studies.shipped_runs import evaluated_tasks
 from paradp.scripts.studies.turns import Ratio
 from paradp.scripts.trade_off import LESS, TradeOffPoint, plot_trade_off
 
@@ -118,14 +118,9 @@ def study_front(context: Context) -> None:
     Raises:
         ValueError: no task was evaluated, a checkpoint's fidelity was not measured, or an evaluation is of other weights.
     """
-    tasks = [task for task in all_tasks() if (context.runs / task).exists()]
-    if not tasks:
-        raise ValueError(
-            f"{context.runs} holds no evaluation of a task; make them with"
-            f" `paradp evaluate TASK --samplers front --out {context.runs}/TASK`"
-        )
+    tasks = evaluated_tasks(context, "front", kept=False)
     # Everything is read first, so that missing input is reported before the measurement.
-    read = {task: _read(context.runs / task, task) for task in tasks}
+    read = {task: _read(context, task) for task in tasks}
     maps = [_map(task, *read[task]) for task in each("tasks", tasks)]
     page = context.out / "front.md"
     tables = merged(_tables(maps), page)
@@ -133,9 +128,9 @@ def study_front(context: Context) -> None:
     draw(page)
 
 
-def _read(folder: Path, task: str) -> tuple[Fidelity, Outcomes]:
+def _read(context: Context, task: str) -> tuple[Fidelity, Outcomes]:
     fidelity = _fidelity(task)
-    return fidelity, Outcomes.read(folder, task, samplers_for(fidelity))
+    return fidelity, Outcomes.read(context, task, samplers_for(fidelity))
 
 
 def _fidelity(task: str) -> Fidelity:

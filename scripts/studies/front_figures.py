@@ -2,26 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy
 from paradp.policy.fidelity import Fidelity
 from paradp.policy.observations import Observation
-from paradp.rollouts.evaluation.comparison import ComparedRun, compare
-from paradp.rollouts.evaluation.grid import cell_folder
+from paradp.rollouts.evaluation.comparison import ComparedRun
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import SamplerChoice
 from paradp.scripts.studies.bench import Bench
+from paradp.scripts.studies.context import Context
+from paradp.scripts.studies.shipped_runs import REFERENCE, keep_runs, read_runs
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 # Latencies are divided by that of this sampler in the same run.
 USUAL = "ddim-10"
-REFERENCE = "ddpm"
 SAMPLERS = (
     REFERENCE,
     "para-ddpm",
@@ -121,27 +120,11 @@ class Outcomes:
     runs: Mapping[str, ComparedRun]
 
     @classmethod
-    def read(cls, folder: Path, task: str, samplers: Sequence[str]) -> "Outcomes":
-        """Reads the output of `paradp evaluate TASK --samplers ddpm,… --out FOLDER`, with the ideal clock, undisturbed.
-
-        Args:
-            folder, task: see above.
-            samplers: the samplers whose episodes to read, if there are any.
-
-        Raises:
-            ValueError: the evaluation is of other weights or conditions, or has no episodes of the reference.
-        """
+    def read(cls, context: Context, task: str, samplers: Sequence[str]) -> "Outcomes":
+        """Reads the runs of these samplers and of their steps, and keeps them; raises as `read_runs`."""
         known = dict.fromkeys(name for sampler in samplers for name in (sampler, steps_of(sampler)))
-        cells = {name: cell for name in known if ((cell := cell_folder(folder, name)) / "summary.json").exists()}
-        if REFERENCE not in cells:
-            raise ValueError(f"{folder} has no finished episodes of {REFERENCE}")
-        runs = compare(cells, REFERENCE).runs
-        shipped = read_info(find_checkpoint(task)).model_sha256
-        for run in runs:
-            if run.summary.checkpoint["sha256"] != shipped:
-                raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
-            if (run.summary.clock, run.summary.disturbance, run.summary.controller) != ("ideal", None, "sync"):
-                raise ValueError(f"{folder}: the cell {run.label} is disturbed, or is of another clock or controller")
+        runs = read_runs(context, task, known).runs
+        keep_runs(context, task, known)
         # The first of several runs with the same distribution is used; the reference comes first.
         return cls({steps_of(run.label): run for run in reversed(runs)})
 

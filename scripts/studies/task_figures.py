@@ -7,22 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paradp.checkpoints import find_checkpoint, load_policy, read_info
+from paradp.checkpoints import find_checkpoint, load_policy
 from paradp.checkpoints.cards import Trained, read_trainings
 from paradp.policy import DiffusionPolicy, PolicySpec
 from paradp.policy.observations import Observation
-from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison, compare
-from paradp.rollouts.evaluation.grid import cell_folder
+from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.expert_histories import scattered_histories
 from paradp.rollouts.statistics import Estimate, bootstrap
 from paradp.sampler import NoisePath
 from paradp.scripts.lists import PAPER_SAMPLERS
 from paradp.scripts.studies.bench import Bench
+from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import ExpertFigures
+from paradp.scripts.studies.shipped_runs import REFERENCE, keep_runs, read_runs
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 EXACT = "speculative-ddpm:window=8"
-SAMPLERS = ("ddpm", "para-ddpm", EXACT)
+SAMPLERS = (REFERENCE, "para-ddpm", EXACT)
 # The widest window covers the whole trajectory: there every round except the last ends at a rejection.
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
@@ -81,26 +82,17 @@ class TaskFigures:
         return next(run for run in self.evaluation.runs if run.label == EXACT)
 
 
-def read_evaluation(folder: Path, task: str) -> Comparison:
-    """Reads an evaluation of the shipped weights, with the ideal clock and without disturbances.
+def read_evaluation(context: Context, task: str) -> Comparison:
+    """Reads the runs of a task, and keeps them beside the pages.
 
     Raises:
-        ValueError: a cell is missing, or has other weights or conditions.
+        ValueError: as `read_runs`, or the runs are of different episodes.
     """
-    cells = {sampler: cell_folder(folder, sampler) for sampler in (*PAPER_SAMPLERS, EXACT)}
-    there = {sampler: cell for sampler, cell in cells.items() if (cell / "summary.json").exists()}
-    for sampler in SAMPLERS:
-        if sampler not in there:
-            raise ValueError(f"{folder} has no finished episodes of {sampler}")
-    evaluation = compare(there)
-    shipped = read_info(find_checkpoint(task)).model_sha256
-    seeds = {(run.summary.seed, run.summary.episodes) for run in evaluation.runs}
-    for run in evaluation.runs:
-        s = run.summary
-        if s.checkpoint["sha256"] != shipped:
-            raise ValueError(f"{folder} evaluated other weights than those shipped for {task}")
-        if (s.clock, s.disturbance, s.controller) != ("ideal", None, "sync") or len(seeds) > 1:
-            raise ValueError(f"{folder}: the cell {run.label} is not of the same episodes, undisturbed and without a clock")
+    samplers = dict.fromkeys((*PAPER_SAMPLERS, *SAMPLERS))
+    evaluation = read_runs(context, task, samplers, (REFERENCE, EXACT))
+    if len({(run.summary.seed, run.summary.episodes) for run in evaluation.runs}) > 1:
+        raise ValueError(f"the runs of {task} are of different episodes")
+    keep_runs(context, task, samplers)
     return evaluation
 
 

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from paradp.checkpoints import read_info
 from paradp.checkpoints.cards import Trained
-from paradp.envs import all_tasks
 from paradp.policy.wording import counted
 from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
@@ -21,6 +20,7 @@ from paradp.scripts.studies.experts import EPISODES as EXPERT_EPISODES
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures
 from paradp.scripts.studies.published import Page, estimate
 from paradp.scripts.studies.registry import drawing, study
+from paradp.scripts.studies.shipped_runs import evaluated_tasks
 from paradp.scripts.studies.task_figures import (
     EACH,
     EPISODES,
@@ -36,7 +36,7 @@ from paradp.scripts.studies.task_figures import (
 
 @study
 def study_tasks(context: Context) -> None:
-    """Writes OUT/tasks.md and its picture, for the tasks evaluated in RUNS/TASK.
+    """Writes OUT/tasks.md and its picture, for the tasks evaluated in RUNS/TASK, and those whose runs were kept.
 
     The effect of training on rounds is measured on the policies in RUNS/trainings/NAME, if there are any.
 
@@ -57,14 +57,8 @@ def study_tasks(context: Context) -> None:
 
 def _evaluations(context: Context, experts: Mapping[str, ExpertFigures]) -> dict[str, Comparison]:
     """Task → evaluation; checks that the task's expert was measured."""
-    evaluations = {
-        task: read_evaluation(context.runs / task, task) for task in all_tasks() if (context.runs / task).exists()
-    }
-    if not evaluations:
-        raise ValueError(
-            f"{context.runs} holds no evaluation of a task; make them with "
-            f"`paradp evaluate TASK --samplers paper,{EXACT} --out {context.runs}/TASK`"
-        )
+    tasks = evaluated_tasks(context, f"paper,{EXACT}", kept=True)
+    evaluations = {task: read_evaluation(context, task) for task in tasks}
     if unknown := evaluations.keys() - experts.keys():
         raise ValueError(f"{context.out}/experts.json does not contain {min(unknown)}: run `paradp study experts` again")
     return evaluations

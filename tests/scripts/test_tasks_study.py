@@ -15,6 +15,7 @@ from paradp.sampler import SamplerChoice
 from paradp.scripts.studies import task_figures, tasks
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import FIGURES, ExpertFigures, Performance
+from paradp.scripts.studies.shipped_runs import evaluated_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -54,14 +55,25 @@ def test_the_page_contains_every_evaluated_task_and_no_other_weights(context, mo
 
     summary = cell_folder(context.runs / "lift", task_figures.EXACT) / "summary.json"
     told = json.loads(summary.read_text())
-    sha256, told["checkpoint"]["sha256"] = told["checkpoint"]["sha256"], "0" * 64
-    summary.write_text(json.dumps(told | {"clock": "fixed:50"}))
+    summary.write_text(json.dumps(told | {"checkpoint": told["checkpoint"] | {"sha256": "0" * 64}}))
     with pytest.raises(ValueError, match="evaluated other weights than those shipped for lift"):
         tasks.study_tasks(context)
-    told["checkpoint"]["sha256"] = sha256
     summary.write_text(json.dumps(told | {"clock": "fixed:50"}))
-    with pytest.raises(ValueError, match="is not of the same episodes, undisturbed and without a clock"):
+    with pytest.raises(ValueError, match="is disturbed, or is of another clock or controller"):
         tasks.study_tasks(context)
+    summary.write_text(json.dumps(told | {"seed": 8}))
+    with pytest.raises(ValueError, match="the runs of lift are of different episodes"):
+        tasks.study_tasks(context)
+
+    # The run kept beside the page takes the place of one that is gone.
     summary.unlink()
+    (kept,) = (run for run in task_figures.read_evaluation(context, "lift").runs if run.label == task_figures.EXACT)
+    assert kept.path == context.out / "episodes/lift" / summary.parent.name and len(kept.episodes) == 2
+    assert sorted(path.name for path in kept.path.iterdir()) == ["episodes.parquet", "summary.json"]
+    shutil.rmtree(kept.path)
     with pytest.raises(ValueError, match="has no finished episodes of speculative-ddpm:window=8"):
         tasks.study_tasks(context)
+    shutil.rmtree(context.runs / "lift")
+    assert evaluated_tasks(context, "paper", kept=True) == ["lift"]
+    with pytest.raises(ValueError, match="holds no evaluation of a task"):
+        evaluated_tasks(context, "paper", kept=False)
