@@ -1,4 +1,4 @@
-"""Texts for messages: counts, and how to install an extra."""
+"""Texts for messages: counts, how to install an extra, and policies of other tasks."""
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -15,3 +15,8 @@ def counted(number: int, one: str, several: str = "") -> str:
 def in_a_clone(extra: str) -> str:
     """How to install an extra. paradp is on no package index; the quotes are for zsh, where brackets are patterns."""
     return f'in a clone of paradp, pip install ".[{extra}]"'
+
+
+def other_task(trained: str, task: str) -> str:
+    """What to do about a policy that was trained for another task."""
+    return f"This policy is for the task {trained}: give {trained} instead of {task}"

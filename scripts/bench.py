@@ -14,7 +14,7 @@ import tyro
 from paradp.policy.choices import EngineName, engine_names
 from paradp.policy.computing import Computing
 from paradp.policy.settings import Limits
-from paradp.policy.wording import counted
+from paradp.policy.wording import counted, other_task
 from paradp.scripts.bench_page import Part, bench_table, findings, write_page
 from paradp.scripts.call import Several, TaskName
 from paradp.scripts.console import Phases, console, doing, loading, progress, say
@@ -118,6 +118,7 @@ def bench(
         torch.set_num_threads(threads)
     with doing("loading the policy, and observations"):
         policy = load_policy(weights, "ddpm", device, engine="eager")
+        _check_task(policy.spec.task, task)
         names = _engines(engines, fastest_engine(policy.device))
         histories = _histories(policy, data)
     digest = checkpoint_digest(weights)
@@ -141,6 +142,14 @@ def _tell(parts: list[Part]) -> None:
         console.print(bench_table(part))
         console.print(*findings(part.rows), sep="\n")
         console.print(part.floor.describe())
+
+
+def _check_task(trained: str, task: str) -> None:
+    """Raises:
+    ValueError: the policy was trained for another task.
+    """
+    if trained != task:
+        raise ValueError(f"the checkpoint does not fit the task {task!r}. {other_task(trained, task)}")
 
 
 def _check_numbers(**options: tuple[int, ...]) -> None:

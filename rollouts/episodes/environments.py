@@ -15,6 +15,7 @@ from paradp.envs.conventions import described
 from paradp.envs.task import Features, images
 from paradp.policy import PolicySpec
 from paradp.policy.spec import Interface
+from paradp.policy.wording import other_task
 from paradp.sampler.lookup import note_renamed
 
 Observation = dict[str, np.ndarray]
@@ -211,7 +212,7 @@ def check_fits(spec: PolicySpec, task: str, native: bool = False) -> None:
     if differences := [said if own else f"{said} ({option})" for said, option in _differences(spec, wanted)]:
         mend = "give facts about another program's checkpoint to `paradp convert`, as in brackets, or in paradp.yaml"
         if own:
-            mend = f"This policy is for the task {spec.task}: give {spec.task} instead of {task}"
+            mend = other_task(spec.task, task)
         raise ValueError(f"the checkpoint does not fit the task {task!r}: {'; '.join(differences)}. {mend}")
     wanted.check_drawn(observed_by(spec, wanted))
 

@@ -271,6 +271,7 @@ def test_train_makes_a_checkpoint_that_rollout_runs(paradp, tmp_path):
         (["drive", "lift", "--sampler", "ddpm,auto"], "--sampler takes one sampler, not 'ddpm,auto'"),
         (["drive", "lift", "--minutes", "0"], "--minutes must be more than 0, not 0"),
         (["drive", "lift", "--checkpoint", "square"], "This policy is for the task square: give square instead of lift\n"),
+        (["bench", "lift", "--checkpoint", "square"], "This policy is for the task square: give square instead of lift\n"),
         (
             ["drive", "lift", "--plans", "thread", "--sampler", "ddim-5", "--budget-ms", "-1"],
             "--budget-ms must be more than 0",
