@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import gymnasium
@@ -18,6 +19,7 @@ from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
 from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
+from paradp.policy.wording import counted
 from paradp.rollouts.episodes.environments import EnvironmentConfig
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
@@ -54,7 +56,8 @@ def collect(
 
     Raises:
         ValueError: the task or its observation is unknown, episodes or workers are less than 1, `out` contains
-            demonstrations with other settings, or another process writes there.
+            demonstrations with other settings, another process writes there, or the expert failed in nearly all of
+            `MOST_TRIES` attempts; what was collected is kept.
         ChildProcessError: a worker died; what was collected is kept.
         OSError: images are to be stored, and this machine cannot render them.
     """
@@ -80,20 +83,26 @@ def collect(
                     demonstrations.append(episode)
                 on_progress(len(demonstrations), tried)
                 if len(demonstrations) >= episodes:
-                    break
-    return demonstrations
+                    return demonstrations
+        raise ValueError(
+            f"{out} has {counted(len(demonstrations), 'episode')} of {episodes}: the expert failed too often in"
+            f" {counted(MOST_TRIES, 'attempt')}"
+        )
 
 
 def _episodes_in_order(
     environment: EnvironmentConfig, action_noise: ActionNoise, first_seed: int, workers: int
 ) -> Generator[DemonstrationEpisode | None, None, None]:
+    """Yields each attempt's episode in the order of the seeds, `None` for a failure; at most `MOST_TRIES`."""
     seeds = iter(range(first_seed, first_seed + MOST_TRIES))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
     with Workers(workers, _start_worker, (environment, action_noise)) as pool:
         while True:
             try:
-                while len(pending) < 4 * workers:
-                    pending.append(pool.submit(_demonstrate, next(seeds)))
+                for seed in islice(seeds, 4 * workers - len(pending)):
+                    pending.append(pool.submit(_demonstrate, seed))
+                if not pending:
+                    return
                 yield pending.popleft().result()
             except BrokenProcessPool:
                 raise died("what was collected") from None

@@ -50,12 +50,41 @@ def wilson(successes: int, trials: int) -> Estimate:
     return Estimate(p, (max(0.0, centre - half), min(1.0, centre + half)))
 
 
+# Numbers that a block of resamples draws at once, so that memory does not grow with the values.
+_DRAWN = 2**20
+
+
 def bootstrap(values: Sequence[float], resamples: int = 10_000) -> Estimate:
-    """A mean with its percentile bootstrap interval; the same values always give the same interval."""
+    """A mean with its percentile bootstrap interval; the same values always give the same interval.
+
+    Percentiles of few values cover too little: 85 % of the means of five. So they are expanded, as Hesterberg (2015, "What
+    Teachers Should Know About the Bootstrap") suggests: to the normal probabilities of Student's t, times √(n / (n − 1)). A
+    single value says nothing about its spread, and is its own interval.
+    """
     array = np.asarray(values, float)
-    index = np.random.default_rng(0).integers(len(array), size=(resamples, len(array)))
-    low, high = np.percentile(array[index].mean(1), [2.5, 97.5])
+    n, rng = len(array), np.random.default_rng(0)
+    block = max(1, _DRAWN // n)
+    sizes = [min(block, resamples - done) for done in range(0, resamples, block)]
+    means = np.concatenate([array[rng.integers(n, size=(size, n))].mean(1) for size in sizes])
+    tail = _expanded_tail(n) if n > 1 else 0.0
+    low, high = np.percentile(means, [100 * tail, 100 * (1 - tail)])
     return Estimate(float(array.mean()), (float(low), float(high)))
+
+
+def _expanded_tail(n: int) -> float:
+    """The probability beyond each end of a bootstrap interval of n values, at most 2.5 %.
+
+    Student's quantile is by the series of Fisher and Cornish (Abramowitz & Stegun 26.7.5).
+    """
+    z, freedom = NormalDist().inv_cdf(0.975), n - 1
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    t = z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return NormalDist().cdf(-t * sqrt(n / freedom))
 
 
 @dataclass(frozen=True)
@@ -86,12 +115,12 @@ class PairedLoss:
         """95 % interval of the loss."""
         centre, spread = self._adjusted
         half = NormalDist().inv_cdf(0.975) * spread
-        return centre - half, centre + half
+        return max(-1.0, centre - half), min(1.0, centre + half)
 
     def upper(self, confidence: float) -> float:
         """One-sided upper bound on the loss, by the adjusted Wald interval of Bonett & Price (2012)."""
         centre, spread = self._adjusted
-        return centre + NormalDist().inv_cdf(confidence) * spread
+        return min(1.0, centre + NormalDist().inv_cdf(confidence) * spread)
 
     @property
     def _adjusted(self) -> tuple[float, float]:

@@ -97,6 +97,8 @@ class _Follower:
     def on_start(self, step: int, trained: "TrainedPolicy") -> None:
         if rank() == 0:
             self._card(trained)  # so that an error in it comes before the first step, and not at the first save
+            if step == 0:
+                self._what.rollouts.forget()
         self._step = step
         self._report(step)
         if self._what.tensorboard and rank() == 0:

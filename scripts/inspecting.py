@@ -82,15 +82,15 @@ def _remark_on_images(found: Looked) -> "dict[str, CameraLook]":
     """Looks at every image, and prints a remark for each oddity."""
     if found.images is None or not found.images.shapes:
         return {}
-    from paradp.policy.data.image_defects import image_remarks, look_at, time_remarks
+    from paradp.policy.data.image_defects import TIMES, image_remarks, look_at, time_remarks
 
     ends = found.ends.tolist()
-    vectors = {key: values for key, values in found.arrays.items() if key not in ("action", ACTIONS)}
+    vectors = {key: values for key, values in found.arrays.items() if key not in ("action", ACTIONS, TIMES)}
     with doing("looking at the images"):
         looks = look_at(found.images, vectors, ends)
     for remark in image_remarks(looks, ends, found.control_hz):
         console.print(f"remark: {remark}")
-    times = found.arrays.get("timestamp")
+    times = found.arrays.get(TIMES) if found.times is None else found.times
     if times is not None and times.shape[1:] in ((), (1,)):
         for remark in time_remarks(times.reshape(-1), ends, found.control_hz):
             console.print(f"remark: {remark}")

@@ -28,6 +28,7 @@ class Looked:
         parts: what an action consists of, where that is known: quantity → length.
         control_hz: control steps a second, where the file says so.
         named: whether a `paradp.yaml` names the quantities, so that it can split the vectors.
+        times: recorded time of each step in seconds, where it is not among the arrays.
     """
 
     ends: np.ndarray
@@ -36,6 +37,7 @@ class Looked:
     parts: Mapping[str, int] | None
     control_hz: float | None
     named: bool = False
+    times: np.ndarray | None = None
 
 
 class _EpisodeImages:
@@ -121,7 +123,7 @@ def _diffusion_policy(folder: Path) -> Looked:
     if lacking := [*facts.lacking(), *(["control_hz"] if facts.control_hz is None else [])]:
         console.print(f"before training, {folder / FILE} must say its {', '.join(lacking)}")
     arrays = {**data.vectors(), "action": data.actions()}
-    return Looked(data.episode_ends, arrays, data.images(), facts.action, facts.control_hz, named=True)
+    return Looked(data.episode_ends, arrays, data.images(), facts.action, facts.control_hz, named=True, times=data.times())
 
 
 def _minari(path: Path) -> Looked:

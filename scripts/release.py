@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from paradp.checkpoints.finding import FILES, IN_TREE, find_own
+from paradp.envs import all_tasks
 from paradp.policy.wording import counted
 from paradp.scripts.console import loading, say
 
@@ -51,7 +52,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
         from paradp.checkpoints.store import write_spec
         from paradp.policy.files import write_whole
     info = read_info(path)
-    summaries = [_read(run, info.model_sha256, path) for run in runs]
+    summaries = [_read(run, info.model_sha256, info.spec.task, path) for run in runs]
     spec, card = executed_in(info.spec, summaries), read_card(path)
     if UNMEASURED not in card:
         raise ValueError(f"{path}/README.md already describes the measurements")
@@ -66,17 +67,19 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
     say(f"{name}: {target}")
 
 
-def _read(run: Path, weights: str, path: Path) -> "Summary":
+def _read(run: Path, weights: str, task: str, path: Path) -> "Summary":
     """The results of a run.
 
     Raises:
-        ValueError: it had other weights.
+        ValueError: it had other weights, or was of another task.
     """
     from paradp.rollouts.episodes.summary import Summary
 
     summary = Summary.read(run / "summary.json")
     if summary.checkpoint["sha256"] != weights:
         raise ValueError(f"{run} measured other weights than those of {path}")
+    if summary.task != task:
+        raise ValueError(f"{run} is of the task {summary.task}, and {path} of {task}")
     return summary
 
 
@@ -132,7 +135,19 @@ def _result(summary: "Summary") -> str:
     success = f"success {_estimated(summary.success)}{graded} over {counted(summary.episodes, 'episode')}"
     solver = summary.solver
     cost = f"{solver.rounds_mean:.1f} rounds and {solver.evaluations_mean:.0f} evaluations a plan"
-    return f"- {summary.sampler['name']}{listed}: {success}, {summary.seeds}; {cost}"
+    return f"- {summary.sampler['name']}{listed}: {success}, {summary.seeds}{_conditions(summary)}; {cost}"
+
+
+def _conditions(summary: "Summary") -> str:
+    """The conditions of a run that are not a task's usual ones, as text."""
+    known = all_tasks().get(summary.task)
+    conditions = [
+        f"clock {summary.clock}" * (summary.clock != "ideal"),
+        f"controller {summary.controller}" * (summary.controller != "sync"),
+        f"disturbance {summary.disturbance}" * (summary.disturbance is not None),
+        f"at most {counted(summary.max_steps, 'step')}" * (known is None or summary.max_steps != known.task.max_steps),
+    ]
+    return "".join(f", {said}" for said in conditions if said)
 
 
 def _estimated(estimate: "Estimate") -> str:

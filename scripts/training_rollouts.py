@@ -1,5 +1,6 @@
 """Runs rollouts of a policy during its training, from its checkpoints, in a separate process."""
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,11 @@ class TrainingRollouts:
         """Whether episodes are to be run after a step, and have not been completed."""
         every = self.settings.evaluate_every
         return every is not None and step > 0 and step % every == 0 and not (self._folder(step) / "summary.json").exists()
+
+    def forget(self) -> None:
+        """Removes the rollouts of an earlier training in the same directory, which had other weights."""
+        if (folder := evaluations(self.out)).is_dir():
+            shutil.rmtree(folder)
 
     def run(self, step: int) -> Evaluated:
         """Runs the episodes with the current checkpoint, in a separate process.

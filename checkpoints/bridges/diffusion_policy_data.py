@@ -2,6 +2,7 @@
 
     data/action           [steps, A]
     data/KEY              observations: [steps, n] numbers, or [steps, height, width, channels] images
+    data/timestamp        [steps], seconds: no observation unless `paradp.yaml` names it
     meta/episode_ends     [episodes], cumulative steps
 
 Source: `diffusion_policy/common/replay_buffer.py` in real-stanford/diffusion_policy. The group lacks the task, the control
@@ -19,6 +20,7 @@ from paradp.bridges.data_facts import Parts, info_of, named, parts_of
 from paradp.bridges.facts import Facts, read_facts
 from paradp.policy.data.dataset import content_digest
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
+from paradp.policy.data.image_defects import TIMES
 from paradp.policy.files.image_arrays import as_bytes, image_shape
 from paradp.policy.files.limits import MOST_EPISODES, MOST_FILES, MOST_VALUES, check_numbers, within
 from paradp.policy.files.memory import check_fits
@@ -68,7 +70,7 @@ class DiffusionPolicyData:
             path: the folder.
             facts: information that it lacks, see `paradp.bridges.Facts`; facts not given are read from its `paradp.yaml`.
             task: name of the task, if neither contains it.
-            keys: the arrays to read as observations; by default those named in the facts, or all.
+            keys: the arrays to read as observations; by default those named in the facts, or all but the times.
 
         Raises:
             ValueError: the folder is not such a data set; an array is missing, damaged or of an unsupported kind; or the
@@ -77,7 +79,7 @@ class DiffusionPolicyData:
         """
         known = read_facts(path, facts).filled(Facts(task=task)).keeping(keys)
         there = _names(path)
-        wanted = [*(keys or known.observation or [key for key in there if key != ACTION]), ACTION]
+        wanted = [*(keys or known.observation or [key for key in there if key not in (ACTION, TIMES)]), ACTION]
         if lacking := [key for key in wanted if key not in there]:
             raise ValueError(f"{path} lacks the array data/{lacking[0]:.80}; it has: {', '.join(there) or 'none'}")
         arrays = {key: Zarr2Array.open(path / "data" / key, path) for key in wanted}
@@ -114,6 +116,17 @@ class DiffusionPolicyData:
     def actions(self) -> np.ndarray:
         """Reads the actions to learn, `[steps, A]`; errors as of `observations`."""
         return self._numbers(ACTION)
+
+    def times(self) -> np.ndarray | None:
+        """Reads the recorded time of each step in seconds, `[steps]` in float64; `None` if there are no such numbers."""
+        if TIMES not in _names(self.path):
+            return None
+        array = Zarr2Array.open(self.path / "data" / TIMES, self.path)
+        if prod(array.shape) != len(self) or array.dtype.kind not in "iuf":
+            return None
+        check_stored([array], str(array.folder))
+        check_fits(2 * array.dtype.itemsize * len(self), f"the numbers of {array.folder}")
+        return array.read().reshape(-1).astype(np.float64)
 
     def digest(self) -> str:
         """The hash of the content; equals that of demonstrations in paradp's format with the same content."""

@@ -10,6 +10,8 @@ import numpy as np
 from paradp.policy.data.dataset import ImageSource
 from paradp.policy.wording import counted
 
+# The array of recorded times: not an observation.
+TIMES = "timestamp"
 _PIECE_BYTES = 2**26  # of images that are held at once
 # A camera was recorded at another rate if its image changes in a smaller share of the steps with motion.
 _SLOW = 0.6

@@ -22,7 +22,7 @@ class LearningConfig(OptimiserSettings):
     Attributes:
         bf16: compute in bfloat16 under autocast; weights and optimiser stay float32. By default both are timed, and the
             faster one is used; without bf16 instructions that is float32.
-        validation_every: hold out every n-th episode for validation.
+        validation_every: hold out every n-th episode for validation. Ranges for normalisation are those of all episodes.
         log_every: steps between entries of the metrics log.
         save_every: steps between checkpoints and resumable states.
         seed: seed of the weights, the batches and the noise.
@@ -35,7 +35,7 @@ class LearningConfig(OptimiserSettings):
     validation_every: int = setting(50, Limits(2, 10**9))
     log_every: int = setting(100, Limits(1, 10**9))
     save_every: int = setting(1000, Limits(1, 10**9))
-    seed: int = setting(0, Limits(0, 2**62))
+    seed: int = setting(0, Limits(0, 2**32 - 1))
     image_memory: int | None = setting(None, Limits(1, 2**24), later=True)
 
 

@@ -68,7 +68,7 @@ def distill(
     spec = _student_spec(teacher.spec, demonstrations, config.teacher_steps)
     place = own_device(device)
     ranks = join(place)
-    config = with_memory(config, demonstrations, out, ranks, on_memory)
+    config = with_memory(config, demonstrations, out, ranks, place, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
         training, validation = send_examples(place, training, validation)

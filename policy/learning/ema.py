@@ -12,8 +12,8 @@ Network = TypeVar("Network", bound=nn.Module)
 class EMA(Generic[Network]):
     """Keeps an averaged copy whose memory grows with training, as in Diffusion Policy and diffusers.
 
-    After step k the decay is `min(1 − (1 + k)^−power, max_decay)`: first an average over about the last k/2 steps,
-    finally over thousands.
+    After step k the decay is `min(1 − (1 + k)^−power, max_decay)`: an average over about the last k^0.75 steps,
+    and at most the last 2000.
     """
 
     def __init__(self, network: Network, power: float = 0.75, max_decay: float = 0.9995):

@@ -22,7 +22,12 @@ _MOST_HELD = 0.8
 
 
 def with_memory(
-    config: C, dataset: Dataset, out: Path, ranks: Ranks, on_memory: Callable[[int], None] = lambda mebibytes: None
+    config: C,
+    dataset: Dataset,
+    out: Path,
+    ranks: Ranks,
+    device: torch.device,
+    on_memory: Callable[[int], None] = lambda mebibytes: None,
 ) -> C:
     """Returns the settings with the memory for images: a number if they are streamed, `None` if all are in memory.
 
@@ -34,6 +39,7 @@ def with_memory(
         dataset: the episodes.
         out: the run's directory; a continued run keeps its number, unless another is requested.
         ranks: the processes that train together; each of them holds images.
+        device: where the process trains; images in memory are in the device's, too.
         on_memory: called with the number, if there is one.
 
     Raises:
@@ -44,19 +50,26 @@ def with_memory(
     memory = config.image_memory
     if memory is None:
         noted = StateFile(out / STATE).noted()
-        memory = ranks.agree(lambda: _chosen(needed, ranks.here) if noted is None else _kept(noted))
+        memory = ranks.agree(lambda: _chosen(needed, ranks.here, device) if noted is None else _kept(noted))
     if memory is None or needed <= memory * MIB:
         return replace(config, image_memory=None)
     on_memory(memory)
     return replace(config, image_memory=memory)
 
 
-def _chosen(needed: int, processes: int) -> int | None:
-    """Returns the MiB for each of this machine's processes; `None` if all images fit into the memory of each process."""
+def _chosen(needed: int, processes: int, device: torch.device) -> int | None:
+    """Returns the MiB for each of this machine's processes; `None` if all images fit into the memory of each process.
+
+    They must fit into a GPU's memory as well, where windows in memory are sent; streamed batches are sent one by one.
+    """
     free = available()
-    if free is None or needed <= _MOST_HELD * free / processes:
+    fit = free is None or needed <= _MOST_HELD * free / processes
+    if device.type == "cuda":
+        fit &= needed <= _MOST_HELD * torch.cuda.mem_get_info(device)[0]
+    if fit or free is None:
         return None
-    return 2 ** max(0, (free // processes // MIB // 2).bit_length() - 1)
+    room = min(free // processes, needed)
+    return 2 ** max(0, (room // MIB // 2).bit_length() - 1)
 
 
 def _kept(noted: Noted) -> int | None:

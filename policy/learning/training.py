@@ -77,7 +77,7 @@ def train(
     check_ends_in_noise(process_of(spec.schedule))
     place = own_device(device)
     ranks = join(place)
-    config = with_memory(config, demonstrations, out, ranks, on_memory)
+    config = with_memory(config, demonstrations, out, ranks, place, on_memory)
     training, validation = cut_examples(demonstrations, spec.horizons, config)
     with closing(training):
         start = copied(init, spec) if init else _random_start(spec, training, config.observation_scaling)

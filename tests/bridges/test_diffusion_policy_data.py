@@ -17,6 +17,7 @@ from paradp.policy.data.dataset import StreamedDataset
 from paradp.policy.data.windows import cut_windows
 from paradp.policy.files import memory
 from paradp.policy.horizons import Horizons
+from paradp.scripts.inspecting import inspect
 from paradp.scripts.main import main
 
 FACTS = {"task": "pusht", "control_hz": 10, "action_low": (-9, -9), "action_high": (9, 9)}
@@ -62,6 +63,25 @@ def test_every_array_equals_what_zarr_reads(written):
     part = {"img": np.empty((9, HEIGHT, WIDTH, 3), np.uint8), "camera": np.empty((9, HEIGHT, WIDTH, 3), np.uint8)}
     read.images().fill(4, 13, part)
     assert all(np.array_equal(part[key], theirs[f"data/{key}"][4:13]) for key in part)
+
+
+def test_recorded_times_are_no_observation_and_keep_their_precision(written, capsys):
+    """Unix times of a robot at 10 Hz that rests, with a gap: in single precision all of them would be equal."""
+    times = 1_764_000_000 + np.arange(STEPS) / 10
+    times[15:] += 5
+    put(written, "data/timestamp", times, (7,))
+    for name, size in (("state", 5), ("keypoint", 18), ("n_contacts", 1)):
+        put(written, f"data/{name}", np.ones((STEPS, size)), (7, size))
+    put(written, "data/camera", np.full((STEPS, HEIGHT, WIDTH, 3), 7, np.uint8), (7, HEIGHT, WIDTH, 3))
+    read = DiffusionPolicyData.open(written, FACTS)
+    assert "timestamp" not in read.info.observation
+    assert np.array_equal(read.times(), times)
+    inspect(written)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "timestamp: dropped frames: 1 step took more than 1.5 times as long as usual, the first in episode 2" in said
+    assert "though the robot moves" not in said
+    named = DiffusionPolicyData.open(written, FACTS | {"observation": {"state": "state", "timestamp": "time"}})
+    assert [*named.info.observation] == ["state", "time"]
 
 
 def test_a_data_set_is_trained_on_and_imported(written, tmp_path):

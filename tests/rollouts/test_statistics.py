@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
-from paradp.rollouts import Episode, StepRecord
+from paradp.rollouts import Episode, StepRecord, statistics
 from paradp.rollouts.episodes.summary import mean_seconds, success_and_reward, throughput
 from paradp.rollouts.statistics import (
     Quantiles,
+    _expanded_tail,
     bootstrap,
     detectable_difference,
     holm,
@@ -32,6 +33,28 @@ def test_bootstrap_is_reproducible_and_covers_the_mean():
     half = 1.96 * values.std() / 200**0.5
     assert estimate.ci95 == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
     assert bootstrap([1.0] * 5).ci95 == (1.0, 1.0)
+    assert bootstrap([0.7]).ci95 == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("n", (2, 3, 5, 10, 200))
+def test_bootstrap_intervals_of_few_values_are_expanded_by_students_quantile(n):
+    assert _expanded_tail(n) == pytest.approx(norm.cdf(-t.ppf(0.975, n - 1) * (n / (n - 1)) ** 0.5), abs=2e-4)
+    assert _expanded_tail(n) < 0.025
+
+
+def test_blocks_of_resamples_do_not_change_an_interval(monkeypatch):
+    values = np.random.default_rng(2).normal(size=37)
+    whole = bootstrap(values)
+    monkeypatch.setattr(statistics, "_DRAWN", 1000)
+    assert bootstrap(values) == whole
+
+
+def test_bootstrap_intervals_of_few_values_cover_the_mean():
+    """Skewed rewards, as PushT's: three quarters are 1, the others anything below."""
+    rng = np.random.default_rng(3)
+    draws = [np.where(rng.random(10) < 0.5, 1.0, rng.random(10)) for _ in range(600)]
+    covered = [low <= 0.75 <= high for low, high in (bootstrap(list(values), 1000).ci95 for values in draws)]
+    assert np.mean(covered) > 0.92
 
 
 def test_paired_loss_counts_pairs_and_bounds_the_difference():

@@ -9,7 +9,9 @@ import pytest
 from paradp.checkpoints import load_policy, read_info, save_checkpoint
 from paradp.checkpoints.cards import UNMEASURED, executed
 from paradp.checkpoints.finding import FILES
+from paradp.envs import TASKS
 from paradp.policy import Horizons
+from paradp.rollouts import Summary
 from paradp.scripts import release
 from paradp.scripts.release import copy_checkpoint, name_of
 
@@ -34,7 +36,7 @@ def write_summary(run: Path, checkpoint: Path, execute: int) -> None:
     found = json.loads(RUN.read_text())
     measured = {"name": "policy", "sha256": read_info(checkpoint).model_sha256}
     run.mkdir()
-    (run / "summary.json").write_text(json.dumps(found | {"execute": execute, "checkpoint": measured}))
+    (run / "summary.json").write_text(json.dumps(found | {"task": "reach", "execute": execute, "checkpoint": measured}))
 
 
 def test_a_policy_is_released_with_the_number_of_executed_actions_of_its_rollouts(spec, trained, tmp_path, monkeypatch):
@@ -55,6 +57,29 @@ def test_a_policy_is_released_with_the_number_of_executed_actions_of_its_rollout
         release.release(checkpoint, runs)
     release.release(checkpoint, runs[2:])
     assert read_info(found).spec == spec and (found / OPTIONAL[0]).exists()
+
+
+def test_a_card_says_under_which_conditions_success_was_measured():
+    usual = replace(Summary.read(RUN), task="lift", max_steps=TASKS["lift"].task.max_steps)
+    others = {"clock": "fixed:740", "controller": "ahead", "disturbance": "push", "max_steps": 50}
+    assert not release._conditions(usual)
+    said = {name: release._result(replace(usual, **{name: value})) for name, value in others.items()}
+    assert len({release._result(usual), *said.values()}) == 5
+    assert release._conditions(replace(usual, **others)) == (
+        ", clock fixed:740, controller ahead, disturbance push, at most 50 steps"
+    )
+
+
+def test_a_run_of_another_task_is_not_released(trained, tmp_path, monkeypatch):
+    checkpoint, run = tmp_path / "policy", tmp_path / "run"
+    save_checkpoint(trained, checkpoint, f"{UNMEASURED}\n")
+    monkeypatch.setattr(release, "IN_TREE", tmp_path)
+    write_summary(run, checkpoint, 8)
+    found = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(found | {"task": "lift"}))
+    with pytest.raises(ValueError, match=r"is of the task lift, and .*policy of reach"):
+        release.release(checkpoint, [run])
+    assert not (tmp_path / "reach").exists()
 
 
 def test_a_policy_with_images_does_not_replace_the_tasks_policy(spec):

@@ -100,6 +100,23 @@ def test_completed_rollouts_are_not_due_again(tmp_path):
     assert not rollouts.due(10)
 
 
+def test_a_training_from_the_start_forgets_the_rollouts_of_earlier_weights(train, monkeypatch, tmp_path):
+    ran = []
+
+    def run(self, step):
+        ran.append(step)
+        self._folder(step).mkdir(parents=True)
+        (self._folder(step) / "summary.json").touch()
+        return Evaluated(step, 1.0, 1.0)
+
+    monkeypatch.setattr(TrainingRollouts, "run", run)
+    monkeypatch.setattr("paradp.scripts.loss_plot.read_evaluations", lambda out: [])
+    assert train(tmp_path, "--evaluate-every", "10")[0] == 0
+    assert train(tmp_path, "--evaluate-every", "10")[0] == 0 and ran == [10, 20]  # finished: nothing to do
+    (tmp_path / "state.safetensors").unlink()
+    assert train(tmp_path, "--evaluate-every", "10", "--seed", "5")[0] == 0 and ran == [10, 20, 10, 20]
+
+
 def test_an_error_in_the_card_comes_before_the_training(train, monkeypatch, tmp_path):
     def fail(self):
         raise ValueError("no card")

@@ -32,6 +32,7 @@ from paradp.policy.learning.state import STATE, StateFile
 from paradp.policy.learning.training import spec_for, train
 from paradp.policy.networks.vision.config import VisionConfig
 
+CPU = torch.device("cpu")
 SHAPES = {"front": (24, 32, 3), "wrist": (12, 10, 3)}
 LENGTHS = (150, 1, 40, 130, 210, 99)
 CONFIG = TrainingConfig(
@@ -273,7 +274,7 @@ def chosen(data, monkeypatch, out, needed, free, ranks) -> int | None:
     monkeypatch.setattr(examples, "image_bytes", lambda data: needed)
     monkeypatch.setattr(examples, "available", lambda: free)
     said = []
-    found = with_memory(PLAIN, data, out, ranks, said.append).image_memory
+    found = with_memory(PLAIN, data, out, ranks, CPU, said.append).image_memory
     assert said == [found] * (found is not None)
     return found
 
@@ -297,6 +298,15 @@ def test_images_are_streamed_if_they_do_not_fit(stored, monkeypatch, tmp_path, n
     assert chosen(stored, monkeypatch, tmp_path, needed, free, Told()) == of_two
 
 
+@pytest.mark.parametrize("free, streamed", ((2**37, False), (2**36, True)))
+def test_images_are_streamed_if_they_do_not_fit_into_the_gpu(stored, monkeypatch, tmp_path, free, streamed):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    monkeypatch.setattr(examples, "image_bytes", lambda data: 2**36)
+    monkeypatch.setattr(examples, "available", lambda: 2**40)
+    found = with_memory(PLAIN, stored, tmp_path, Ranks(), torch.device("cuda"))
+    assert (found.image_memory is not None) == streamed
+
+
 def test_processes_of_one_training_use_the_first_ones_choice(stored, monkeypatch, tmp_path):
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(2**10)) == 2**10
     assert chosen(stored, monkeypatch, tmp_path, 2**36, 2**35, Told(None)) is None
@@ -304,8 +314,8 @@ def test_processes_of_one_training_use_the_first_ones_choice(stored, monkeypatch
 
 
 def test_a_limit_that_fits_all_images_has_no_effect(stored, tmp_path):
-    assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored, tmp_path, Ranks()).image_memory is None
-    assert with_memory(CONFIG, stored, tmp_path, Ranks()).image_memory == 1
+    assert with_memory(dataclasses.replace(CONFIG, image_memory=2), stored, tmp_path, Ranks(), CPU).image_memory is None
+    assert with_memory(CONFIG, stored, tmp_path, Ranks(), CPU).image_memory == 1
 
 
 def test_too_little_memory_is_refused(stored, monkeypatch):
