@@ -36,7 +36,8 @@ class Inpainting:
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         sizes = [condition.shape[1] - x[0].numel() - x.shape[1], x[0].numel(), x.shape[1]]
         encoded, known, weight = condition.split(sizes, 1)
-        prediction = self._engine(x, t, encoded.contiguous())
+        # Cloned: of a single row, `contiguous` would keep the strides of the whole, for which a compiler compiles again.
+        prediction = self._engine(x, t, encoded.clone(memory_format=torch.contiguous_format))
         table = self._table.to(x.device, x.dtype)
         step = table.at(self._row[t])
         clean = table.bound(step.clean(x.flatten(1), prediction.flatten(1)))

@@ -16,6 +16,7 @@ from paradp.rollouts.machine import cores, hardware, versions
 from paradp.scripts.call import Count, Positive, Seed
 from paradp.scripts.computing import DEFAULT_COMPUTING, ComputingFlags
 from paradp.scripts.console import console, doing, loading, progress, say
+from paradp.scripts.interrupts import ended_like_ctrl_c
 from paradp.scripts.lists import SamplerText
 from paradp.scripts.places import check_device, check_file, check_new
 from paradp.scripts.plans import check_same, preparing, say_plans, source_of
@@ -134,6 +135,7 @@ def drive(
                 controller = AsyncController(source, hold, late, execute, budget, dead_after, blending=blending)
                 warm = controller.warm_up(on_wait=show)
             say_plans(source, sampler, warm)
+            stack.enter_context(ended_like_ctrl_c())
             with doing("starting the robot"):
                 moving = body.start()
                 stack.callback(moving.close)
@@ -216,9 +218,9 @@ def _report(driven: "Driven", device: str, trace: Path | None, out: Path | None)
 def _shown(live: bool, seconds: float, driven: "Driven") -> Iterator[Callable[[], None]]:
     """A live view of the loop, or a progress bar."""
     if live:
-        from paradp.scripts.live import live_view
+        from paradp.scripts.live import LATEST, live_view
 
-        with live_view(lambda: _tables(driven)) as changed:
+        with live_view(lambda: _tables(driven, LATEST)) as changed:
             yield changed
         return
     began = time.monotonic()
@@ -226,7 +228,7 @@ def _shown(live: bool, seconds: float, driven: "Driven") -> Iterator[Callable[[]
         yield lambda: report(min(round(time.monotonic() - began), round(seconds)))
 
 
-def _tables(driven: "Driven") -> "Group":
+def _tables(driven: "Driven", latest: int | None = None) -> "Group":
     from rich.console import Group
 
     from paradp.scripts.live import count_table, timing_table
@@ -244,7 +246,7 @@ def _tables(driven: "Driven") -> "Group":
         "episodes": driven.episodes,
         "successes": driven.successes,
     }
-    return Group(timing_table(driven.timeline), count_table(counts), *driven.stops)
+    return Group(timing_table(driven.timeline, latest), count_table(counts), *driven.stops)
 
 
 def _told(driven: "Driven", device: str) -> dict[str, object]:

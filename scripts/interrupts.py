@@ -1,4 +1,4 @@
-"""Handles Ctrl-C while modules are imported."""
+"""Handles Ctrl-C while modules are imported, and other signals that end a process like Ctrl-C."""
 
 import os
 import signal
@@ -37,3 +37,23 @@ def _leave(*_: object) -> None:
         os.write(1, b"\x1b[?25h\n")  # a spinner hides the cursor
     os.write(2, f"{NOTHING_WRITTEN}\n".encode())
     os._exit(EXIT_CODE)
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Within this context, SIGTERM and SIGHUP end the command as Ctrl-C does, so that it can stop a robot first.
+
+    `kill`, a service manager and a lost connection send these. A signal that is ignored, as under nohup, stays ignored.
+    """
+    usual = [sign for sign in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(sign) is signal.SIG_DFL]
+    for sign in usual:
+        signal.signal(sign, _interrupt)
+    try:
+        yield
+    finally:
+        for sign in usual:
+            signal.signal(sign, signal.SIG_DFL)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from paradp.rollouts.realtime.watcher import Watcher
 
 REDRAWN_SECONDS = 0.5
+# Durations of each kind in a live view: it is drawn in the loop's thread, and must take as long after a day as at the start.
+LATEST = 2000
 
 
 @contextmanager
@@ -34,10 +36,12 @@ def live_view(draw: Callable[[], RenderableType]) -> Iterator[Callable[[], None]
         yield changed
 
 
-def timing_table(timeline: Timeline) -> Table:
-    """The table of durations."""
-    table = Table("ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count")
-    for name, d in timeline.distributions().items():
+def timing_table(timeline: Timeline, latest: int | None = None) -> Table:
+    """The table of durations: of all, or of the latest ones of each kind."""
+    table = Table(
+        "ms", "p50", "p95", "p99", "p99.9", "max", "jitter", "count" if latest is None else f"of the latest {latest}"
+    )
+    for name, d in timeline.distributions(latest).items():
         table.add_row(name, *(f"{t:.1f}" for t in (d.p50, d.p95, d.p99, d.p99_9, d.max, d.jitter)), str(d.count))
     return table
 
@@ -50,8 +54,8 @@ def count_table(counts: Mapping[str, int]) -> Table:
     return table
 
 
-def loop_tables(config: "RolloutConfig", watcher: "Watcher") -> Group:
-    """The tables of a run's loop so far."""
+def loop_tables(config: "RolloutConfig", watcher: "Watcher", latest: int | None = None) -> Group:
+    """The tables of a run's loop so far; durations as in `timing_table`."""
     counts = {
         f"episodes of {config.episodes}": watcher.episodes,
         "successes": watcher.successes,
@@ -61,4 +65,4 @@ def loop_tables(config: "RolloutConfig", watcher: "Watcher") -> Group:
         "plans": watcher.plans,
         "unconverged": watcher.unconverged,
     }
-    return Group(f"{config.task} · {config.sampler}", timing_table(watcher.timeline), count_table(counts))
+    return Group(f"{config.task} · {config.sampler}", timing_table(watcher.timeline, latest), count_table(counts))

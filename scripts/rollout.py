@@ -221,9 +221,9 @@ def _shown(
             what = f"{config.task} · {config.sampler}"
             yield (lambda done: phases.report(what, done, config.episodes)), partial(phases.report, ALONE)
             return
-        from paradp.scripts.live import live_view, loop_tables
+        from paradp.scripts.live import LATEST, live_view, loop_tables
 
-        with live_view(lambda: loop_tables(config, watcher)) as watcher.on_change:
+        with live_view(lambda: loop_tables(config, watcher, LATEST)) as watcher.on_change:
             yield (lambda done: None), (lambda done, total: say(f"{ALONE}: {done} of {total}"))
 
 

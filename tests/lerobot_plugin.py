@@ -154,6 +154,7 @@ def check_evaluation(folder: Path) -> None:
     by_type = (f"--policy.pretrained_path={folder / 'theirs'}", "--policy.type=paradp", "--policy.sampler=para-ddpm")
     assert evaluated(folder, folder / "by-type", *by_type, *own)["n_episodes"] == 2
     config.write_text(config.read_text().replace('"type": "diffusion"', '"type": "paradp"'))
+    assert evaluated(folder, folder / "own-by-type", *by_type, *own)["n_episodes"] == 2
     assert evaluated(folder, folder / "by-path", f"--policy.path={folder / 'theirs'}", *own)["n_episodes"] == 2
 
 

@@ -5,9 +5,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from paradp.bridges.pickled import Inert
-from paradp.policy.files.limits import JSON_DEPTH
+from paradp.policy.files.limits import DOCUMENT_BYTES, JSON_DEPTH
 
 MOST_VALUES = 20_000  # Diffusion Policy's have about 300
+# Of all its texts, each as often as it occurs: few bytes of a pickle can refer to one text thousands of times. robomimic's
+# contains a whole document.
+MOST_LETTERS = 2 * DOCUMENT_BYTES
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 _MOST_FOLLOWED = 200  # over all values; also ends circular references
 _MISSING = object()
@@ -26,7 +29,7 @@ class Configuration:
     """
 
     def __init__(self, content: Any):
-        self._left, self._followed = MOST_VALUES, 0
+        self._left, self._letters, self._followed = MOST_VALUES, MOST_LETTERS, 0
         self._values = self._plain(content, 0)
 
     def get(self, name: str, default: Any = _MISSING) -> Any:
@@ -104,11 +107,20 @@ class Configuration:
             raise ValueError(f"its configuration is nested more than {JSON_DEPTH} deep")
         if self._left < 0:
             raise ValueError(f"its configuration holds more than {MOST_VALUES} values")
+        if isinstance(value, str):
+            self._count(value)
         if isinstance(value, Inert):
             state = value.state if isinstance(value.state, dict) else {}
             value = state.get("_content", state.get("_val"))
         if isinstance(value, dict):
+            for key in value:
+                self._count(str(key))
             return {key: self._plain(one, depth + 1) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return [self._plain(one, depth + 1) for one in value]
         return value if value is None or isinstance(value, bool | int | float | str) else None
+
+    def _count(self, text: str) -> None:
+        self._letters -= len(text)
+        if self._letters < 0:
+            raise ValueError(f"its configuration holds more than {MOST_LETTERS} letters")

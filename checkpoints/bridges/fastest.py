@@ -3,6 +3,7 @@
 It compares sequential steps with speculative samplers, which compute several steps at once.
 """
 
+import copy
 import logging
 from statistics import median
 from typing import Any
@@ -84,7 +85,7 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     """Returns the sampler that takes exactly the steps of a scheduler.
 
     Raises:
-        ValueError: the class of the scheduler is not supported.
+        ValueError: the class of the scheduler is not supported, or its steps do not end at its timesteps.
     """
     kinds = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim"}
     if (name := type(scheduler).__name__) not in kinds:
@@ -92,9 +93,22 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     kind, trained = kinds[name], scheduler.config.num_train_timesteps
     if kind == "ddpm" and steps in (None, trained):
         return SamplerChoice.parse(kind)
+    if kind == "ddim" and not _ends_at_timesteps(scheduler, steps or trained):
+        raise ValueError(
+            f"auto cannot take exactly the steps of this {name}: with {steps} of {trained} steps and its spacing, they do"
+            f" not end at its timesteps; name a sampler, such as ddim-{steps}"
+        )
     # Before 2023 diffusers had no other spacing.
     spacing = f":spacing={getattr(scheduler.config, 'timestep_spacing', 'leading')}" if kind == "ddpm" else ""
     return SamplerChoice.parse(f"{kind}-{steps or trained}{spacing}")
+
+
+def _ends_at_timesteps(scheduler: Any, steps: int) -> bool:
+    """Whether each step of diffusers' DDIM, which has a fixed length, ends at the next timestep of its grid."""
+    own = copy.deepcopy(scheduler)
+    own.set_timesteps(steps)
+    length = own.config.num_train_timesteps // steps
+    return bool((own.timesteps[:-1] - own.timesteps[1:] == length).all() and own.timesteps[-1] < length)
 
 
 def _seconds(denoiser: Denoiser, condition: Tensor, shape: tuple[int, ...], window: int) -> float:

@@ -64,7 +64,8 @@ def parallelize(
     own = live.scheduler
     chooser: Chooser = Fastest(own, live.steps) if choice.measured else Always(choice.build(own))
     undo(policy, missing_ok=True)
-    setattr(live.target, live.name, live.function(Sampling(live.network, chooser, live.shape)))
+    target, name = _place(policy)
+    setattr(target, name, live.function(Sampling(live.network, chooser, live.shape, vars(target).get(name))))
     return policy
 
 
@@ -82,11 +83,14 @@ def undo(policy: P, missing_ok: bool = False) -> P:
         ValueError: the policy was not changed by `parallelize`.
     """
     target, name = _place(policy)
-    if _sampling(target, name) is None:
+    sampling = _sampling(target, name)
+    if sampling is None:
         if missing_ok:
             return policy
         raise ValueError(f"this {type(policy).__name__} samples in its own way: parallelize did not change it")
     delattr(target, name)
+    if sampling.replaced is not None:
+        setattr(target, name, sampling.replaced)
     return policy
 
 
@@ -105,7 +109,9 @@ def sampling_of(policy: Any) -> Sampling:
 def _place(policy: Any) -> tuple[Any, str]:
     """Returns the object whose sampling function was replaced, and the function's name."""
     live = find_live(policy)
-    return (policy, NAME) if live is None else (live.target, live.name)
+    target, name = (policy, NAME) if live is None else (live.target, live.name)
+    # The wrapper of torch.compile sets attributes of the module inside, but does not have them itself.
+    return getattr(target, "_orig_mod", target), name
 
 
 def _sampling(target: Any, name: str) -> Sampling | None:

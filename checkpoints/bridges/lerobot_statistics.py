@@ -23,7 +23,8 @@ _TAKES: dict[Mode, tuple[str, str]] = {
     "QUANTILE10": ("q10", "q90"),
 }
 # Processor steps that do not change numbers.
-_HARMLESS = ("rename_observations_processor", "to_batch_processor", "device_processor")
+_RENAMES = "rename_observations_processor"
+_HARMLESS = (_RENAMES, "to_batch_processor", "device_processor")
 _BRIGHTEST = 255.0
 _EPSILON = 1e-8
 # The modules that held statistics up to LeRobot 0.3.
@@ -70,7 +71,8 @@ class Side:
             return Normalizer(torch.zeros(channels), torch.full((channels,), unit))
         first, second = (self._statistic(key, name, channels) for name in _TAKES[mode])
         if mode == "MEAN_STD":
-            scale = second if inverse else second + self.epsilon
+            # A constant action is its mean: LeRobot multiplies by a deviation of 0, which this map cannot.
+            scale = torch.where(second == 0, self.epsilon, second) if inverse else second + self.epsilon
             return Normalizer(unit * first, unit * self._positive(key, scale))
         span = second - first
         half = torch.where(span == 0, torch.tensor(self.epsilon), span) / 2
@@ -119,12 +121,17 @@ def read_scales(folder: Path, config: LeRobotConfig, weights: TensorFile) -> Sca
 
 def _read_side(folder: Path, name: str, scaling: str) -> Side:
     path = folder / name
-    steps = {kind: step for kind, step in map(_named, _steps(path))}
-    for kind in steps:
+    listed = [*map(_named, _steps(path))]
+    steps, order = dict(listed), [kind for kind, _ in listed]
+    for kind in order:
         if kind not in (*_HARMLESS, scaling):
             raise ValueError(f"{path} has the step {kind!r:.80}, which is not known here")
+        if order.count(kind) > 1:
+            raise ValueError(f"{path} has the step {kind} more than once, which is not supported")
     if scaling not in steps:
         raise ValueError(f"{path} has no step {scaling}")
+    if _RENAMES in steps and order.index(_RENAMES) > order.index(scaling):
+        raise ValueError(f"{path} has the step {_RENAMES} after {scaling}, which is not supported")
     settings = {kind: _object(path, step.get("config", {})) for kind, step in steps.items()}
     if settings.get("device_processor", {}).get("float_dtype") not in (None, "float32"):
         raise ValueError(f"{path}: float_dtype must be float32; other types are not known here")
@@ -137,7 +144,7 @@ def _read_side(folder: Path, name: str, scaling: str) -> Side:
         _read_statistics(folder, steps[scaling].get("state_file"), path),
         _object(path, own.get("features")).keys(),
         _epsilon(path, own.get("eps", _EPSILON)),
-        _renamed(path, settings.get("rename_observations_processor", {}).get("rename_map", {})),
+        _renamed(path, settings.get(_RENAMES, {}).get("rename_map", {})),
     )
 
 

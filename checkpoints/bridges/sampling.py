@@ -1,9 +1,9 @@
 """A replacement for LeRobot's `conditional_sample` that samples with one of our solvers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -113,14 +113,17 @@ class Sampling:
         network: the denoising network.
         chooser: chooses the solver.
         shape: shape of one sample.
+        replaced: the function that the object itself had instead, if it was not its class's.
 
     Attributes:
         solver: the solver of the last call; `None` before the first.
         stats: statistics of the last call, one row for each sample; `None` before the first.
     """
 
-    def __init__(self, network: Network, chooser: Chooser, shape: tuple[int, ...]):
-        self._network, self._chooser, self._shape = network, chooser, shape
+    def __init__(
+        self, network: Network, chooser: Chooser, shape: tuple[int, ...], replaced: Callable[..., Any] | None = None
+    ):
+        self._network, self._chooser, self._shape, self.replaced = network, chooser, shape, replaced
         self.solver: Solver | None = None
         self.stats: SolverStats | None = None
 

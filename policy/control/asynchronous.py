@@ -92,7 +92,7 @@ class AsyncController:
             self._noise = stream(seed, "noise")
         if self._is_dead() and isinstance(self._source, CanRestart):
             self._source.restart()
-            self._warming = [self._submit(blank_request(self.spec)) for _ in range(WARM_UP_PLANS)][-1], time.perf_counter()
+            self._warming = [*map(self._warm, range(1, WARM_UP_PLANS + 1))][-1], time.perf_counter()
         at_the_end: AtTheEnd = "hold" if self._late == "hold" else "continue-chunk"
         self._robot = ChunkFollower(self.spec, self._execute, True, at_the_end, self._blending, self._hold)
         if self._coming is not None:
@@ -120,7 +120,7 @@ class AsyncController:
         began_all = began = time.perf_counter()
         for number in range(1, plans + 1):
             began = time.perf_counter()
-            future = self._submit(blank_request(self.spec))
+            future = self._warm(number)
             what = "the first plan (the policy is loaded and compiled)" if number == 1 else f"plan {number} of {plans}"
             while not wait([future], 1.0).done:
                 waited = time.perf_counter() - began_all
@@ -168,6 +168,10 @@ class AsyncController:
         self._coming = self._submit(request), time.perf_counter()
         robot.ask()
         self._missed_this = False
+
+    def _warm(self, number: int) -> "Future[Chunk]":
+        """Requests a plan for warming up: the first, number 1, as at the start of an episode, the others as later in it."""
+        return self._submit(blank_request(self.spec, kept=number > 1 and self._blending == "inpaint"))
 
     def _submit(self, request: PlanRequest) -> "Future[Chunk]":
         try:

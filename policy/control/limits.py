@@ -105,6 +105,7 @@ class SafetyLimits:
             jump_limit,
             rotations=tuple(rotations_in(spec.action)),
             cameras=tuple(key for key, feature in spec.observed.items() if feature.kind == "image"),
+            frozen_steps=max(cls.frozen_steps or 0, spec.control_hz // 2),
             frozen_frames=max(LEAST_FROZEN_FRAMES, spec.control_hz),
         )
 

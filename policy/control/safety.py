@@ -6,7 +6,7 @@
 | a command outside the action limits | clipped to the limits |
 | a change from the last command above the rate limit | slowed down to the rate limit |
 | a change above the jump limit, a command that is not finite, an invalid rotation | stop |
-| an identical observation, bit for bit, for too many control steps in which the robot was commanded to move | stop |
+| an identical observation, bit for bit, for too many control steps in which the robot was not commanded to hold | stop |
 | a camera whose frames are identical for too long, while the robot is commanded to move and the rest changes | stop |
 | the controller raises: late plan, dead inference, unreadable or non-finite observation, anything | stop |
 | `stop()`, from any thread | stop |
@@ -17,8 +17,8 @@ A `SafeController` is in one of two states:
 
 While `moving`, commands come from the wrapped controller; call `take_back` if the robot did not execute the last one. While
 `stopped`, every control step returns the same command: hold the current position. Only `reset` ends a stop; `take_back` then
-has no effect, and the wrapped controller is not called. The holding command is not slowed down: it comes from `hold`, and
-for a robot with velocity commands it is 0 at once.
+has no effect, and the wrapped controller is not called. The holding command is not slowed down, nor is that of the wrapped
+controller if it is the same: it comes from `hold`, and for a robot with velocity commands it is 0 at once.
 
 The first command of an episode is compared with the command that holds the observed position. A robot outside the limits, by
 no more than the jump limit, stays where it is, or approaches them at the rate limit if the first action wanted is within the
@@ -233,7 +233,7 @@ class SafeController:
         assert self._last is not None
         self._watchdog.look(observation, self._last.held, self._last.moves)
         wanted = self._controller.act(observation)
-        action = self._permitted(wanted)
+        action = self._permitted(wanted, observation)
         resting = self._staying(action, observation)
         said = {name: getattr(wanted, name) for name in ("replan", "held", "late") if hasattr(wanted, name)}
         command = Command(action, **said)
@@ -260,12 +260,14 @@ class SafeController:
             _LOG.warning("holding failed: %s", described(error))
             return self._last.resting
 
-    def _permitted(self, command: HasAction) -> np.ndarray:
-        """The command's action, clipped to the limits and slowed to the rate limit."""
+    def _permitted(self, command: HasAction, observation: Observation) -> np.ndarray:
+        """The command's action, clipped to the limits and slowed to the rate limit, unless it holds the robot."""
         wanted, allowed = np.asarray(command.action), self._allowed()
         action = allowed.checked(wanted)
         self.report.limited += bool((action != wanted).any())
         assert self._last is not None
+        if getattr(command, "held", False) and np.array_equal(action, self._staying(self._last.action, observation)):
+            return action
         slowed = allowed.near(action, self._last.action)
         self.report.slowed += slowed is not action
         # Between two actions within the limits every action is, except for rounding.

@@ -6,6 +6,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from paradp.policy.control.shared_frames import Handed, SharedFrames
@@ -37,7 +38,7 @@ class PlanSource(Protocol):
         ...
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
-        """Starts a plan; cancels an earlier one."""
+        """Starts a plan. The caller cancels an earlier one that it does not need any more."""
         ...
 
     def close(self) -> None:
@@ -151,9 +152,18 @@ class InProcess:
         self._not_loaded |= not future.cancelled() and isinstance(future.exception(), NotLoaded)
 
 
-def blank_request(spec: Interface) -> PlanRequest:
-    """A request for warming up, with zeros as observations."""
-    return PlanRequest(blank(spec, spec.horizons.observe), noise_seed=0)
+def blank_request(spec: Interface, kept: bool = False) -> PlanRequest:
+    """A request for warming up, with zeros as observations.
+
+    Args:
+        spec: the policy's inputs and outputs.
+        kept: whether the plan is to match an earlier one, which takes other code than a plan without.
+    """
+    history = blank(spec, spec.horizons.observe)
+    if not kept:
+        return PlanRequest(history, noise_seed=0)
+    shape = (spec.horizons.predict, spec.action_size)
+    return PlanRequest(history, 0, np.zeros(shape, np.float32), keep=np.ones(shape[0], np.float32))
 
 
 def _plan(policy: DiffusionPolicy, request: PlanRequest) -> Chunk:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import product
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -65,10 +66,10 @@ class PolicyServer:
         self._idle = asyncio.Condition()
 
     def warm_up(self) -> None:
-        """Makes a plan for every batch size, so that no client waits for compilation."""
+        """Makes plans of every batch size, also such as match an earlier one, so that no client waits for compilation."""
         self._policy.prepare(self._config.most_together)
-        for together in range(1, self._config.most_together + 1):
-            plan_together(self._policy, [blank_request(self._policy.spec)] * together)
+        for together, kept in product(range(1, self._config.most_together + 1), (False, True)):
+            plan_together(self._policy, [blank_request(self._policy.spec, kept)] * together)
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[int], None] = lambda port: None) -> None:
         """Serves until `stop` is set, and then finishes the accepted requests.

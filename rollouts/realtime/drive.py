@@ -9,6 +9,7 @@ import numpy as np
 from paradp.policy import Command, Hold
 from paradp.policy.control.limits import SafetyLimits, SafetyReport
 from paradp.policy.control.safety import SafeController
+from paradp.policy.observations import Observation
 from paradp.policy.processes import spare_garbage_collection
 from paradp.rollouts.realtime.reports import Robot, TickReport
 from paradp.rollouts.realtime.timeline import LOOP, ROBOT, Timeline
@@ -101,7 +102,7 @@ def drive(
         if report.began:
             check.begin(hold(None, report.observation))  # before the robot can move
         command = _step(driven, robot, controller, report, received)
-        driven.unsafe += check.sent(report.tick, command.action)
+        driven.unsafe += check.sent(report.tick, command, hold, report.observation)
         until = until or perf_counter() + seconds
         on_command(report, command)
         on_step()
@@ -141,6 +142,7 @@ class _SecondCheck:
         self._rate = None if limits.rate is None else limits.rate + 1e-6 * (limits.high - limits.low)
         self._low, self._high = limits.low, limits.high
         self._sent: dict[int, np.ndarray] = {}
+        self._resting: set[int] = set()
         self._last: np.ndarray | None = None
 
     @property
@@ -153,8 +155,14 @@ class _SecondCheck:
         self._low, self._high = np.minimum(self._limits.low, position), np.maximum(self._limits.high, position)
         self._last = position
 
-    def sent(self, tick: int, action: np.ndarray) -> bool:
-        """Records a command; returns whether it is unsafe in itself."""
+    def sent(self, tick: int, command: Command, hold: Hold, observation: Observation) -> bool:
+        """Records a command; returns whether it is unsafe in itself.
+
+        The command that holds the robot has no rate limit: velocities become 0 at once.
+        """
+        action, last = command.action, self._sent.get(self.last_sent, self._last)
+        if command.held and last is not None and np.array_equal(action, hold(last, observation)):
+            self._resting.add(tick)
         self._sent[tick] = action
         return not (np.isfinite(action).all() and (action >= self._low).all() and (action <= self._high).all())
 
@@ -165,4 +173,8 @@ class _SecondCheck:
         if action is None or report.began:
             return False
         before, self._last = self._last, action
-        return before is not None and self._rate is not None and bool((np.abs(action - before) > self._rate).any())
+        rests = report.done in self._resting
+        self._resting = {tick for tick in self._resting if tick > report.done}
+        if rests or before is None or self._rate is None:
+            return False
+        return bool((np.abs(action - before) > self._rate).any())

@@ -71,7 +71,7 @@ class LeRobotRobot:
     """Runs a robot at a policy's control rate; a late command is replaced by the last one, which is sent again.
 
     Only one thread uses the device, from connecting to disconnecting, so that Ctrl-C never interrupts a message to a motor.
-    When it ends, for whatever reason, it commands the robot to hold still and disconnects it.
+    When it ends, except by SIGKILL, it commands the robot to hold still and disconnects it.
 
     Args:
         device: the robot, not connected yet.
@@ -158,6 +158,7 @@ class LeRobotRobot:
             if not self._device.is_calibrated:
                 raise ValueError("it is not calibrated; lerobot-calibrate does it")
             read_observation(self._spec, self._observe())
+            self._wiring.check_hold(self._values)
             self._ready.set_result(None)
             self._going.wait()
             self._move()

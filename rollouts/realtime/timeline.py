@@ -107,9 +107,13 @@ class Timeline:
             self.add(stage, INFERENCE, tick, began, length)
             began += length
 
-    def distributions(self) -> dict[str, Distribution]:
-        """The distribution of each kind of span, in the order of their first occurrence."""
-        return {name: Distribution.of(seconds) for name, seconds in self._seconds.items()}
+    def distributions(self, latest: int | None = None) -> dict[str, Distribution]:
+        """The distribution of each kind of span, in the order of their first occurrence.
+
+        Args:
+            latest: of the latest spans of each kind; of all by default, which takes a quarter of a second after eight hours.
+        """
+        return {name: Distribution.of(seconds[-latest:] if latest else seconds) for name, seconds in self._seconds.items()}
 
     def write_trace(self, path: Path) -> None:
         """Writes a file for Perfetto (ui.perfetto.dev) or chrome://tracing (Trace Event Format)."""

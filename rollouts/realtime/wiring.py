@@ -7,6 +7,7 @@ camera. LeRobot's policies observe all values in the robot's order as `observati
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,16 @@ class Wiring:
         """Returns the action that holds the robot at its last goal or, before the first, at its observed position."""
         at = dict(zip(self.action, last.tolist(), strict=True)) if last is not None else values
         return np.array([0.0 if name.endswith(VELOCITY) else at[name] for name in self.action], np.float32)
+
+    def check_hold(self, values: Mapping[str, Any]) -> None:
+        """Checks that the robot can be held at its observed position.
+
+        Raises:
+            ValueError: the position of a motor is not a finite number.
+        """
+        for name, at in zip(self.action, self.hold(None, values).tolist(), strict=True):
+            if not isfinite(at):
+                raise ValueError(f"its {name!r} is {at}, so that it could not be held still")
 
     @property
     def _needed(self) -> list[str]:

@@ -218,6 +218,18 @@ def test_a_value_of_exponential_size_is_not_printed(tmp_path):
         assert "its configuration" in refused(in_zip(tmp_path / f"{name}.ckpt", raw))
 
 
+def test_a_text_that_occurs_thousands_of_times_is_not_printed(tmp_path):
+    """Four megabytes that are sixty gigabytes if printed."""
+    many = b"](" + text("x" * 4_000_000) + b"q\0" + b"h\0" * 15_000 + b"e"
+    target = TWO + b"}(" + text("cfg") + b"}(" + text("policy") + b"}(" + text("_target_") + many + b"uu"
+    target += text("state_dicts") + b"}u."
+    values = {"model": b"}", "config": text("{}"), "algo_name": many, "shape_metadata": b"}"}
+    robomimic = TWO + b"}(" + b"".join(text(key) + value for key, value in values.items()) + b"u."
+    keys = TWO + b"}(" + text("cfg") + b"}(" + text("x" * 4_000_000) + b"K\1u" + text("state_dicts") + b"}u."
+    for name, raw in (("target", target), ("robomimic", robomimic), ("keys", keys)):
+        assert "its configuration holds more than" in refused(in_zip(tmp_path / f"{name}.ckpt", raw))
+
+
 def test_deeply_nested_objects_are_refused(tmp_path):
     deep = TWO + b"cpathlib\nPath\n" + b"q\0" + b"h\0" * 50_000 + b")" + b"R\x85" * 50_000 + b"\x86."
     assert "is not a checkpoint" in refused(in_zip(tmp_path / "it.ckpt", deep))

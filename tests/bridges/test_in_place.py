@@ -253,6 +253,36 @@ def test_an_error_names_what_is_not_supported(ask, message):
         ask()
 
 
+@pytest.mark.parametrize(("steps", "spacing"), [(16, "trailing"), (10, "linspace")])
+def test_auto_refuses_steps_that_do_not_end_at_the_schedulers_timesteps(steps, spacing):
+    scheduler = DDIMScheduler(**TRAINED, timestep_spacing=spacing)
+    with pytest.raises(ValueError, match=f"do not end at its timesteps; name a sampler, such as ddim-{steps}"):
+        parallelize(TheirModel(scheduler, steps))
+    assert own_sampler(DDPMScheduler(**TRAINED, timestep_spacing=spacing), steps).steps == steps
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_network_is_sampled_in_place_and_restored(whole):
+    model = TheirModel(DDIMScheduler(**TRAINED), 10)
+    found = torch.compile(model if whole else model.unet, backend="eager")
+    own = {} if whole else dict(scheduler=model.noise_scheduler, shape=SHAPE)
+    for name in ("ddim-10", "para-ddim-10"):
+        assert parallelize(found, name, **own) is found
+        assert found.conditional_sample(2, torch.zeros(2, 2)).shape == (2, *SHAPE)
+        assert sampling_of(found).stats is not None
+    undo(found)
+    with pytest.raises(ValueError, match="parallelize did not change it"):
+        sampling_of(found)
+
+
+def test_undo_restores_a_function_of_the_object_itself():
+    model = policy().diffusion
+    mine = model.conditional_sample = torch.no_grad()(model.conditional_sample)
+    parallelize(parallelize(model, "ddpm"), "ddim-10")
+    assert model.conditional_sample is not mine
+    assert undo(model).conditional_sample is mine
+
+
 def test_auto_takes_the_steps_of_the_scheduler():
     assert own_sampler(DDPMScheduler(**TRAINED), 100) == SamplerChoice.parse("ddpm")
     assert own_sampler(DDIMScheduler(**TRAINED), None) == SamplerChoice.parse("ddim-100")

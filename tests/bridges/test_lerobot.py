@@ -10,7 +10,8 @@ from lerobot_fixtures import FACTS, NAMES, answers, seen
 from peer_answers import LOOSE, THEIRS, difference, path_of
 
 from paradp.bridges import read_lerobot
-from paradp.bridges.lerobot_config import read_config
+from paradp.bridges.lerobot_config import LeRobotFeature, read_config
+from paradp.bridges.lerobot_statistics import Side
 from paradp.checkpoints import checkpoint_digest, load_policy, load_trained, read_info, save_checkpoint
 from paradp.policy import Horizons, UnetConfig
 from paradp.policy.networks.vision.config import VisionConfig
@@ -70,6 +71,16 @@ def test_the_specification_is_read_from_the_checkpoint(lerobot):
     assert spec.vision == VisionConfig(stem=64, norm="batch", keypoints=4, resize=(48, 56), crop=(43, 50))
     assert spec.condition_size == 2 * (3 + 2 * 8) and spec.action_convention == "as recorded"
     assert read_lerobot(lerobot("bias_film"), FACTS).spec.network.head_groups == 8
+
+
+def test_a_constant_action_with_mean_and_deviation_is_its_mean_as_in_lerobot(lerobot):
+    statistics = {"action.mean": torch.tensor([1.0, 7.0]), "action.std": torch.tensor([0.5, 0.0])}
+    side = Side(lerobot("min_max"), {"ACTION": "MEAN_STD"}, statistics)
+    actions = side.normalizer("action", LeRobotFeature("ACTION", (2,)), inverse=True).unnormalize(torch.tensor([[2.0, 2.0]]))
+    assert torch.allclose(actions, torch.tensor([[2.0, 7.0]]))
+    statistics["action.std"][1] = -0.5
+    with pytest.raises(ValueError, match="leave no range, or one below 0"):
+        side.normalizer("action", LeRobotFeature("ACTION", (2,)), inverse=True)
 
 
 def test_a_constant_dimension_becomes_minus_one_as_in_lerobot(lerobot):

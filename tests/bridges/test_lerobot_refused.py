@@ -124,6 +124,20 @@ def test_processors_with_unknown_steps_are_refused(lerobot, file, steps, message
         read_lerobot(path, FACTS)
 
 
+def test_processors_whose_steps_are_repeated_or_in_another_order_are_refused(lerobot):
+    path = lerobot("min_max")
+    steps = json.loads((path / BEFORE).read_text())["steps"]
+    assert [step["registry_name"] for step in steps][::3] == ["rename_observations_processor", "normalizer_processor"]
+    for other, message in (
+        ([*steps, steps[3]], "has the step normalizer_processor more than once"),
+        ([steps[0], *steps], "has the step rename_observations_processor more than once"),
+        ([*steps[1:], steps[0]], "has the step rename_observations_processor after normalizer_processor"),
+    ):
+        change(path / BEFORE, steps=other)
+        with pytest.raises(ValueError, match=message):
+            read_lerobot(path, FACTS)
+
+
 def test_unsupported_settings_of_processors_are_refused(lerobot):
     path = lerobot("min_max")
     original = (path / BEFORE).read_text()

@@ -103,6 +103,22 @@ def test_the_held_part_follows_the_path_of_diffusion(table):
     assert x.var() / (1 - bar) == pytest.approx(1.0, abs=5 * (2 / len(x)) ** 0.5)
 
 
+def test_a_network_gets_conditions_with_the_same_strides_as_without(table):
+    """Also a single one: a compiler would compile again for other strides, in the middle of an episode."""
+    strides = []
+
+    class Records(Analytic):
+        def __call__(self, x, t, condition):
+            strides.append(condition.stride())
+            return super().__call__(x, t, condition)
+
+    inpainting = Inpainting(Records(table), table)
+    for rows in (1, 2):
+        condition = inpainting.encode(torch.zeros(rows, 3), torch.zeros(rows, 16, 1), torch.ones(rows, 16))
+        inpainting(torch.zeros(rows, 16, 1), torch.zeros(rows, dtype=torch.int64), condition)
+    assert strides == [torch.zeros(1, 3).stride()] * 2
+
+
 def test_a_plan_matches_the_actions_to_keep(trained):
     solver = SamplerChoice.parse("ddim-10").build(trained.spec.schedule)
     policy = DiffusionPolicy(

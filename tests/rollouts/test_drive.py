@@ -156,7 +156,7 @@ NARROW = SafetyLimits(np.zeros(1), np.ones(1), np.array([0.25]), np.array([1.0])
 def test_the_first_command_is_compared_with_the_robots_position(checked, monkeypatch):
     """The loop's own check notices a first step that the controller should have slowed."""
     if not checked:
-        monkeypatch.setattr(SafeController, "_permitted", lambda self, command: command.action)
+        monkeypatch.setattr(SafeController, "_permitted", lambda self, command, observation: command.action)
     robot, driven = Folded(-0.5), Driven()
     drive(robot, SafeController(Wants(), NARROW, at_first), NARROW, at_first, 60.0, driven)
     assert robot.commands == ([[-0.25], [0.0], [0.25], [0.5]] if checked else [[0.5]] * 4)
@@ -164,10 +164,41 @@ def test_the_first_command_is_compared_with_the_robots_position(checked, monkeyp
 
 
 def test_a_command_further_outside_the_limits_than_the_robot_is_counted_as_unsafe(monkeypatch):
-    monkeypatch.setattr(SafeController, "_permitted", lambda self, command: np.array([-0.75]))
+    monkeypatch.setattr(SafeController, "_permitted", lambda self, command, observation: np.array([-0.75]))
     driven = Driven()
     drive(Folded(-0.5), SafeController(Wants(), NARROW, at_first), NARROW, at_first, 60.0, driven)
     assert driven.unsafe == 4
+
+
+class Rolls(Wants):
+    """A velocity, and from the third step on what is said."""
+
+    def __init__(self, *later: Command):
+        self._commands = iter([Command(np.array([0.25])), Command(np.array([0.5])), *later])
+
+    def act(self, observation):
+        return next(self._commands)
+
+
+def still(last, observation):
+    return np.zeros(1)
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_velocity_becomes_zero_at_once_to_hold_the_robot(faulty):
+    """When a plan is late, and after a stop; neither counts as unsafe."""
+    wanted = [Command(np.zeros(1), held=True), Command(np.array([np.nan if faulty else 0.25]))]
+    robot, driven, limits = Folded(0.0), Driven(), SafetyLimits(np.zeros(1), np.ones(1), np.array([0.25]), np.array([0.3]))
+    drive(robot, SafeController(Rolls(*wanted), limits, still), limits, still, 60.0, driven)
+    assert robot.commands == [[0.25], [0.5], [0.0], [0.0 if faulty else 0.25]]
+    assert driven.unsafe == 0 and len(driven.stops) == faulty
+
+
+def test_a_held_command_that_is_not_the_holding_one_is_limited():
+    robot, driven, limits = Folded(0.0), Driven(), SafetyLimits(np.zeros(1), np.ones(1), np.array([0.25]), np.array([0.3]))
+    wanted = [Command(np.array([0.05]), held=True)] * 2
+    drive(robot, SafeController(Rolls(*wanted), limits, still), limits, still, 60.0, driven)
+    assert len(driven.stops) == 1 and driven.unsafe == 0
 
 
 def test_a_robot_far_outside_the_limits_gets_no_command():

@@ -8,6 +8,7 @@ import pytest
 
 from paradp.rollouts.realtime import timeline as timeline_module
 from paradp.rollouts.realtime.timeline import Distribution, Timeline
+from paradp.scripts.live import LATEST, timing_table
 
 
 def test_percentiles_equal_numpys():
@@ -46,6 +47,18 @@ def test_the_latest_spans_and_all_times_are_kept(monkeypatch):
         (tick, "act" if tick % 2 else "send", float(tick)) for tick in range(7, 12)
     ]
     assert {name: d.count for name, d in timeline.distributions().items()} == {"send": 6, "act": 6}
+
+
+def test_a_live_table_takes_as_long_after_a_day_as_at_the_start(monkeypatch):
+    timeline, counted = Timeline(), []
+    for tick in range(10_000):
+        timeline.add("act", "loop", tick, float(tick), 0.001 if tick < 8000 else 0.002)
+    of = timeline_module.Distribution.of
+    monkeypatch.setattr(timeline_module.Distribution, "of", lambda seconds: counted.append(len(seconds)) or of(seconds))
+    table = timing_table(timeline, LATEST)
+    assert counted == [LATEST] and [*table.columns[1].cells] == ["2.0"] and [*table.columns[-1].cells] == [str(LATEST)]
+    assert table.columns[-1].header == f"of the latest {LATEST}"
+    assert timeline.distributions()["act"].count == 10_000
 
 
 def test_a_long_loop_makes_no_objects_for_the_garbage_collector():

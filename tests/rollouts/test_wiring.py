@@ -106,3 +106,11 @@ def test_an_observation_that_lacks_something_is_refused():
         wiring.observation({"pan.pos": 1.0, "lift.pos": 1.0})
     with pytest.raises(ValueError, match=r"lacks 'pan.pos'"):  # the policy does not see it, but it must be held
         wiring.observation({"wheel.vel": 1.0, "lift.pos": 1.0})
+
+
+def test_a_motor_without_a_position_cannot_be_held():
+    """Also one that the policy does not see; a velocity is 0 whatever is read."""
+    wiring = Wiring.of(interface({"pan.pos": 1}, {"action": 3}), OBSERVED, COMMANDED)
+    wiring.check_hold(SEEN | {"wheel.vel": np.nan})
+    with pytest.raises(ValueError, match=r"its 'lift\.pos' is nan, so that it could not be held still"):
+        wiring.check_hold(SEEN | {"lift.pos": np.nan})

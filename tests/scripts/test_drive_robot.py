@@ -66,13 +66,15 @@ def test_an_unplugged_robot_ends_the_command_with_a_sentence_and_keeps_measureme
     assert happened[0] == "connected" and happened[-1] == "disconnected" and len(commands(tmp_path / "diary")) > 5
 
 
-def test_ctrl_c_stops_and_disconnects_the_robot(start, tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_and_disconnects_the_robot(start, tmp_path, sign):
+    """Ctrl-C, a service manager, and a connection that was lost."""
     process = start("", "--out", "out")
     until = time.monotonic() + 250
     while not ((tmp_path / "diary").exists() and len(commands(tmp_path / "diary")) > 5):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 0 and "interrupted" in printed and not said
     assert written(tmp_path / "diary")[-1]["what"] == "disconnected" and (tmp_path / "out/drive.json").is_file()

@@ -39,8 +39,7 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not ins
 
         Args:
             pretrained_name_or_path: a folder, or a name on the Hub.
-            config: settings from the command line. For a checkpoint of `type` diffusion, settings that the command line
-                leaves at their defaults are taken from the checkpoint.
+            config: settings from the command line. Those that it leaves at their defaults are taken from the checkpoint.
 
         Raises:
             ValueError: it is a checkpoint of another policy.
@@ -51,7 +50,7 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not ins
             raise ValueError(
                 f"{pretrained_name_or_path} is a policy of type {stored.type!r}; paradp samples diffusion policies"
             )
-        if not isinstance(stored, ParadpConfig):
+        if config is not None or not isinstance(stored, ParadpConfig):
             config = _filled(config or ParadpConfig(device=stored.device), stored)
         return super().from_pretrained(pretrained_name_or_path, config=config or stored, **kwargs)  # type: ignore[no-any-return]
 
@@ -108,6 +107,8 @@ class ParadpPolicy(DiffusionPolicy):  # type: ignore[misc]  # LeRobot is not ins
         if seen[OBS_STATE].ndim == 2:
             steps = config.n_obs_steps
             seen = {key: one.unsqueeze(1).expand(-1, steps, *one.shape[1:]) for key, one in seen.items()}
+        # LeRobot's data loader leaves out the axis of steps for a video of which only one is observed.
+        seen |= {key: seen[key].unsqueeze(1) for key in config.image_features if seen[key].ndim == 4}
         if config.image_features:
             seen[OBS_IMAGES] = torch.stack([seen[key] for key in config.image_features], dim=-4)
         return seen

@@ -204,6 +204,23 @@ def run_slowly(controller, steps: int = 30) -> np.ndarray:
     return np.stack(commands)
 
 
+@pytest.mark.parametrize(("blending", "kept"), [("inpaint", [False, True, True]), ("replace", [False] * 3)])
+def test_warming_up_makes_plans_as_in_an_episode(policy, blending, kept):
+    """With the rest of the plan before, from the second plan on: an engine may compile for that."""
+
+    class Asked(InThread):
+        requests: list[PlanRequest] = []
+
+        def submit(self, request):
+            self.requests.append(request)
+            return super().submit(request)
+
+    source = Asked(policy)
+    AsyncController(source, hold, blending=blending).warm_up()
+    assert [request.keep is not None for request in source.requests[-3:]] == kept
+    source.close()
+
+
 def test_plans_do_not_depend_on_thread_or_process(policy, load):
     actions = []
     for source in (InThread(policy), InProcess(policy.spec, load, threads=1)):
