@@ -17,6 +17,7 @@ from paradp.policy.engines.engine import Engine
 from paradp.policy.engines.pytorch import EagerEngine
 from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import wait_for_results
+from paradp.policy.errors import NotFinite
 from paradp.policy.inpainting import Inpainting
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.draft import DraftNetwork
@@ -145,7 +146,7 @@ class DiffusionPolicy:
             guessed: `[B]` on the CPU, whether a row of `guesses` is one; by default all are.
 
         Raises:
-            ValueError: the plan is not finite.
+            NotFinite: a plan is not finite; the error has the rows.
         """
         started = time.perf_counter()
         noise = NoisePath.draw(generators, self.solver.table.steps, self._shape, self.device)
@@ -191,25 +192,25 @@ class DiffusionPolicy:
         """The actions of a sample, `[B, H − To + 1, A]`, in data units and within the limits.
 
         Raises:
-            ValueError: they are not finite.
+            NotFinite: some are not finite.
         """
         chunk = self._action_normalizer.denormalize(solution.sample).cpu().numpy()
         actions: np.ndarray = np.clip(chunk[:, self.spec.horizons.observe - 1 :], self._low, self._high)
         # Clipping may hide predictions that are not finite, so the solver's status is checked, too.
-        if not np.isfinite(actions).all() or (solution.stats.status == Status.NOT_FINITE).any():
-            raise ValueError(self._broken(solution.stats))
+        broken = (solution.stats.status == Status.NOT_FINITE).cpu().numpy() | ~np.isfinite(actions).all((1, 2))
+        if broken.any():
+            raise self._not_finite(broken.nonzero()[0].tolist(), solution.stats)
         return actions
 
     @cached_property
     def _inpainting(self) -> Inpainting:
         return Inpainting(self.engine, self.solver.table)
 
-    def _broken(self, stats: SolverStats) -> str:
-        """A message with the environments that have no plan, and the first step that is not finite."""
-        rows = (stats.status == Status.NOT_FINITE).nonzero().flatten().tolist()
-        step = int(stats.broken[rows].min()) if rows else -1
+    def _not_finite(self, rows: list[int], stats: SolverStats) -> NotFinite:
+        """An error with the environments that have no plan, and the first step that is not finite."""
+        step = min((step for step in stats.broken[rows].tolist() if step >= 0), default=-1)
         where = f", from denoising step {step} (timestep {int(self.solver.table.timesteps[step])}) on" if step >= 0 else ""
-        return f"the network's predictions are not finite for environments {rows} of the batch{where}"
+        return NotFinite(f"the network's predictions are not finite for environments {rows} of the batch{where}", rows)
 
     @torch.no_grad()
     def condition(self, histories: Observation) -> torch.Tensor:

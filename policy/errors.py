@@ -1,5 +1,7 @@
 """Error messages, and untrusted text made safe to print."""
 
+from collections.abc import Sequence
+
 
 class SettingError(ValueError):
     """A setting is invalid, or differs from that of an earlier run.
@@ -12,6 +14,19 @@ class SettingError(ValueError):
     def __init__(self, text: str, *settings: str):
         super().__init__(text)
         self.settings = settings
+
+
+class NotFinite(ValueError):
+    """Some plans of a batch are not finite.
+
+    Args:
+        text: the message.
+        rows: the environments of the batch without a plan. The default allows pickling, which sets them afterwards.
+    """
+
+    def __init__(self, text: str, rows: Sequence[int] = ()):
+        super().__init__(text)
+        self.rows = tuple(rows)
 
 
 def settings_in(error: BaseException) -> tuple[str, ...]:

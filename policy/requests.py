@@ -51,7 +51,8 @@ def plan_together(policy: DiffusionPolicy, requests: Sequence[PlanRequest]) -> l
     """Makes plans for several robots in one batch, each with its own noise.
 
     Raises:
-        ValueError: a plan is not finite, or the requests have different budgets.
+        NotFinite: a plan is not finite; the error has the rows.
+        ValueError: the requests have different budgets.
     """
     (budget, *others) = {request.budget for request in requests}
     if others:
@@ -77,7 +78,7 @@ def plan_each(
     """Makes plans for several robots in one batch, with noise from their generators; other arguments as in `PlanRequest`.
 
     Raises:
-        ValueError: a plan is not finite.
+        NotFinite: a plan is not finite; the error has the rows.
     """
     horizon, size = policy.spec.horizons.predict, policy.spec.action_size
     kept = any(keep is not None for keep in keeps)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from paradp.policy.processes import end_with_parent, spare_garbage_collection, s
 from paradp.policy.requests import Chunk, PlanRequest, plan_together
 from paradp.policy.spec import Interface
 
+T = TypeVar("T")
 # Time limit for a plan in progress when its process ends.
 CLOSE_SECONDS = 1.0
 
@@ -110,13 +111,12 @@ class InProcess:
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
         handed = self._frames.hand(request)
         try:
-            future = self._executor.submit(_plan_there, handed)
+            future = self._submit(_plan_there, handed)
         except BaseException:
             self._frames.free(handed)
             raise
         future.add_done_callback(lambda done: self._frames.free(handed))
         future.add_done_callback(self._note)
-        self._processes = self._processes or list(self._executor._processes.values())
         return future
 
     def chosen(self) -> str | None:
@@ -125,7 +125,7 @@ class InProcess:
         Raises:
             NotLoaded: it could not be loaded.
         """
-        return self._executor.submit(_chosen_there).result()
+        return self._submit(_chosen_there).result()
 
     def restart(self) -> None:
         """Kills the process, even if it hangs; the next plan starts another, which loads the policy again."""
@@ -140,6 +140,12 @@ class InProcess:
         self._executor = ProcessPoolExecutor(1, spawning(), initializer=_load, initargs=self._initargs)
         self._processes = []
         self._not_loaded = False
+
+    def _submit(self, task: Callable[..., T], *args: Handed) -> "Future[T]":
+        """Runs a task in the process, which the first one starts, and records the process, so that it can be ended."""
+        future = self._executor.submit(task, *args)
+        self._processes = self._processes or list(self._executor._processes.values())
+        return future
 
     def _end(self, patience: float) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from paradp.policy.errors import NotFinite
 from paradp.policy.requests import Chunk, PlanRequest
 
 PlanAll = Callable[[Sequence[PlanRequest]], list[Chunk]]
@@ -114,13 +115,28 @@ class Batcher:
         return batch
 
     def _plans(self, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
-        """Returns a chunk or an error for each request; if the batch fails, plans each request alone."""
+        """Returns a chunk or an error for each request.
+
+        If plans are not finite, the others are made again together. If the batch fails otherwise, its halves are planned.
+        """
         try:
             return list(self._plan(requests))
         except Exception as error:
             if len(requests) == 1:
                 return [error]
-            return [answer for request in requests for answer in self._plans([request])]
+            if isinstance(error, NotFinite) and error.rows:
+                return self._plans_without(error, requests)
+            half = len(requests) // 2
+            return self._plans(requests[:half]) + self._plans(requests[half:])
+
+    def _plans_without(self, error: NotFinite, requests: Sequence[PlanRequest]) -> "list[Chunk | Exception]":
+        """Answers the rows of an error with it, and plans the others."""
+        others = [row for row in range(len(requests)) if row not in error.rows]
+        answers: list[Chunk | Exception] = [error] * len(requests)
+        if others:
+            for row, answer in zip(others, self._plans([requests[row] for row in others]), strict=True):
+                answers[row] = answer
+        return answers
 
 
 def _deliver(future: "asyncio.Future[Chunk]", answer: "Chunk | Exception") -> None:

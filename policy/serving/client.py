@@ -1,9 +1,11 @@
 """The client of a policy server, which reconnects automatically."""
 
 import queue
+import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -30,6 +32,8 @@ from paradp.sampler.lookup import renamed_arguments
 RETRY_SECONDS = 0.2
 # Seconds without an answer after which the server counts as gone.
 ANSWER_SECONDS = 30.0
+# Time limit of the closing handshake.
+CLOSE_SECONDS = 1.0
 # Longest text of a server that is shown.
 _MOST_WORDS = 300
 
@@ -63,8 +67,11 @@ class Remote:
         self._connection, self.metadata = self._first_connection(connect_seconds)
         self.spec = read_interface(self.metadata)
         self._requests: queue.SimpleQueue[tuple[PlanRequest, Future[Chunk]] | None] = queue.SimpleQueue()
+        # The connection on which a message is being sent, and whether to stop.
+        self._sending: tuple[ClientConnection, Callable[[], bool]] | None = None
         self._thread = threading.Thread(target=self._work, name="remote plans", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="remote sending", daemon=True).start()
 
     def submit(self, request: PlanRequest) -> "Future[Chunk]":
         """Requests a plan; cancels a pending request."""
@@ -114,6 +121,7 @@ class Remote:
             max_size=MOST_ANSWER_BYTES,
             additional_headers=self._headers,
             open_timeout=5,
+            close_timeout=CLOSE_SECONDS,
             proxy=None,
         )
         with ExitStack() as stack:
@@ -130,6 +138,13 @@ class Remote:
         self._connection = None
         with suppress(WebSocketException, OSError):
             self._open.close()
+
+    def _watch(self) -> None:
+        """Ends the connection when sending takes too long: `send` blocks while the server's host reads nothing."""
+        while self._thread.is_alive():
+            self._thread.join(RETRY_SECONDS)
+            if (sending := self._sending) is not None and sending[1]():
+                _cut_off(sending[0])
 
     def _work(self) -> None:
         while (asked := self._requests.get()) is not None and not self._closed.is_set():
@@ -166,9 +181,12 @@ class Remote:
         """Tries a request; returns whether it is finished. Reconnects if there is no answer."""
         if self._connection is None and not self._connect_again(future):
             return future.done()
+        assert self._connection is not None
+        connection = self._connection
         try:
-            answer = self._ask(message, future)
+            answer = self._ask(connection, message, future)
         except (WebSocketException, OSError) as error:
+            _cut_off(connection)  # a ping that cannot be sent holds the lock that closing needs
             self._hang_up()
             if isinstance(error, ConnectionClosed) and (why := _too_big(error)):
                 _reject(future, ValueError(why))
@@ -191,19 +209,34 @@ class Remote:
             _reject(future, ConnectionRefusedError("the server came back with another policy"))
         return False
 
-    def _ask(self, message: bytes, future: "Future[Chunk]") -> str | bytes:
+    def _ask(self, connection: ClientConnection, message: bytes, future: "Future[Chunk]") -> str | bytes:
         """Sends a request and returns the answer.
 
         Raises:
+            ConnectionClosed: the connection ended, or the message could not be sent in time.
             TimeoutError: there is no answer in time, or the request was given up.
         """
-        assert self._connection is not None
-        self._connection.send(message)
         until = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < until and not self._given_up(future):
+
+        def over() -> bool:
+            return time.monotonic() > until or self._given_up(future)
+
+        self._sending = connection, over
+        try:
+            connection.send(message)
+        finally:
+            self._sending = None
+        while not over():
             with suppress(TimeoutError):
-                return self._connection.recv(timeout=RETRY_SECONDS)
+                return connection.recv(timeout=RETRY_SECONDS)
         raise TimeoutError
+
+
+def _cut_off(connection: ClientConnection) -> None:
+    """Ends a connection without a closing handshake, also while another thread sends."""
+    with suppress(OSError):
+        # Not `SSLSocket.shutdown`, which would let a thread that is sending continue without TLS.
+        socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)
 
 
 @renamed_arguments(joining="blending")

@@ -144,7 +144,8 @@ class PolicyServer:
         if self._config.api_key is None:
             return True
         sent = ", ".join(request.headers.get_all("Authorization"))
-        return hmac.compare_digest(sent.encode(), f"Api-Key {self._config.api_key}".encode())
+        # A header is text with any bytes, which websockets may escape.
+        return hmac.compare_digest(sent.encode(errors="surrogateescape"), f"Api-Key {self._config.api_key}".encode())
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         session, before = Session(self._policy.spec), 0.0

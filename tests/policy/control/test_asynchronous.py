@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import connection
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from vectors import joined
 
 from paradp.checkpoints import load_policy, save_checkpoint
 from paradp.policy import DiffusionPolicy
-from paradp.policy.control import asynchronous
+from paradp.policy.control import asynchronous, sources
 from paradp.policy.control.asynchronous import AsyncController, DeadInference, LatePlan
 from paradp.policy.control.limits import SafetyLimits, StopReason
 from paradp.policy.control.safety import SafeController
@@ -292,6 +293,26 @@ def test_an_inference_process_that_hangs_does_not_hang_its_parent(trained, load,
         controller.act(seen(0.1))
     controller.close()
     assert has_ended(process)
+
+
+@pytest.mark.parametrize(("end", "seconds"), [("close", sources.CLOSE_SECONDS), ("restart", 0.0)])
+def test_a_process_that_hangs_while_loading_ends_although_no_plan_was_requested(spec, end, seconds):
+    source = InProcess(spec, partial(time.sleep, 600))
+    with ThreadPoolExecutor(1) as pool:
+        chosen = pool.submit(source.chosen)
+        deadline = time.monotonic() + 60
+        while not source._executor._processes and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (process,) = source._executor._processes.values()
+        started = time.monotonic()
+        try:
+            getattr(source, end)()
+            assert has_ended(process) and time.monotonic() - started < seconds + 2.0
+        finally:
+            process.kill()  # otherwise `chosen` waits for ten minutes
+        with pytest.raises((CancelledError, BrokenProcessPool)):
+            chosen.result(60)
+    source.close()
 
 
 def test_an_error_in_one_sentence_names_a_policy_that_a_process_cannot_load(trained, load, capfd):

@@ -170,3 +170,28 @@ def test_messages_beyond_the_next_one_are_not_received(policy, running, client, 
         assert begun.is_set() and resident() - memory < clients * 3 * size
         opened.set()
         assert good.ask(message)["actions"].shape == (15, 2)
+
+
+def test_a_message_of_endless_empty_fragments_is_cut_off(policy, running, client, message):
+    """Empty fragments add nothing to a message's size, but each is kept."""
+    with running(policy) as serving, connected(serving.port) as raw:
+        good = client(serving.uri)
+        good.ask(message)
+        memory = resident()
+        raw.settimeout(2.0)
+        with contextlib.suppress(TimeoutError):  # nothing is received after the limit
+            raw.sendall(frame(b"", first=True, last=False))
+            for _ in range(100):
+                raw.sendall(frame(b"", first=False, last=False) * 1000)
+        received = b""
+        while b"too many fragments" not in received:  # without a limit, a `TimeoutError`
+            received += raw.recv(4096)
+        assert resident() - memory < 10 * 2**20
+        assert good.ask(message)["actions"].shape == (15, 2)
+
+
+@pytest.mark.parametrize("key", [b"\xff", b"Api-Key \xff", b"Api-Key secre\xc3\xb6t"])
+def test_a_key_of_any_bytes_is_refused(policy, running, key):
+    with running(policy, api_key="secret") as serving, socket.create_connection(("127.0.0.1", serving.port), 10) as raw:
+        raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: " + key + b"\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 401")
