@@ -18,5 +18,5 @@ def in_a_clone(extra: str) -> str:
 
 
 def other_task(trained: str, task: str) -> str:
-    """What to do about a policy that was trained for another task."""
+    """Advice about a policy that was trained for another task."""
     return f"This policy is for the task {trained}: give {trained} instead of {task}"
