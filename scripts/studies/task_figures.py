@@ -23,7 +23,11 @@ from paradp.scripts.studies.shipped_runs import REFERENCE, keep_runs, read_runs
 from paradp.scripts.studies.turns import Ratio, time_in_turns
 
 EXACT = "speculative-ddpm:window=8"
-SAMPLERS = (REFERENCE, "para-ddpm", EXACT)
+# Few steps: on the front of every task that has one.
+FEW = "sde-dpm-solver-8:spacing=sine"
+SAMPLERS = (REFERENCE, "para-ddpm", EXACT, FEW)
+# Columns of the table of latencies.
+SPEED = ("task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", f"`{FEW}`", "auto", "which is")
 # The widest window covers the whole trajectory: there every round except the last ends at a rejection.
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000

@@ -21,7 +21,9 @@ from paradp.rollouts.evaluation.grid import Grid, evaluate
 from paradp.rollouts.statistics import PairedLoss
 from paradp.sampler import SamplerChoice
 from paradp.scripts.evaluation_report import evaluation_report, recommend
+from paradp.scripts.lists import PAPER_SAMPLERS
 from paradp.scripts.paper_table import HEADER as PAPER_HEADER
+from paradp.scripts.paper_table import paper_rows
 from paradp.scripts.tables import comparison_table
 
 EPISODES, ENVS = 3, 2
@@ -253,6 +255,16 @@ def test_the_columns_of_a_table_have_different_names(finished):
     moved = next(table for table in tables if "steps: difference" in table.header)
     assert "jerk: difference" in moved.header and "waiting" in moved.header and "disturbed" not in moved.header
     assert len({*PAPER_HEADER}) == len(PAPER_HEADER)
+
+
+def test_figures_that_the_paper_does_not_give_are_empty(finished):
+    _, comparison, _ = finished
+    run = next(run for run in comparison.runs if run.summary.clock == "ideal")
+    run = replace(run, summary=replace(run.summary, task="kitchen"))
+    rows = paper_rows(replace(comparison, runs=[replace(run, label=name) for name in PAPER_SAMPLERS]))
+    published = {row[0]: row[PAPER_HEADER.index("paper: evals, iters") :] for row in rows}
+    assert published["para-ddpm"] == ["390, 25", "0.84", "33.30 s", "3.4×"]
+    assert published["ddim-15"] == ["", "", "", ""] and published["para-ddim-15"] == ["–, 7", "", "", ""]
 
 
 def test_a_report_begins_with_its_findings(finished, tmp_path):
