@@ -126,9 +126,9 @@ def _outcome_section(measured: dict[str, TaskFigures]) -> str:
     rows = [row for task, one in measured.items() for row in _outcomes(task, one)]
     return f"""\
 {_not_run(measured)}Results: {counted(shown.episodes, "episode")} per cell, {shown.seeds}. *Lost*: paired loss of success to
-sequential DDPM on the same seeds; *at most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode, and
-its paired difference, for tasks with a graded reward (for others it equals success). *Rounds* (mean of the episodes' means,
-95 %) and *evaluations* are for plans with the last chunk as first guess.
+sequential DDPM on the same seeds; *at most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode,
+and its paired difference, for tasks with a graded reward (for others it equals success). *Rounds* (mean of the episodes'
+means, 95 %) and *evaluations* are for plans with the last chunk as first guess.
 
 {markdown_table(_OUTCOME, rows)}"""
 
