@@ -25,9 +25,10 @@ from paradp.scripts.studies.turns import Ratio, time_in_turns
 EXACT = "speculative-ddpm:window=8"
 # Few steps: on the front of every task that has one.
 FEW = "sde-dpm-solver-8:spacing=sine"
-SAMPLERS = (REFERENCE, "para-ddpm", EXACT, FEW)
+PARA = "para-ddpm"
+SAMPLERS = (REFERENCE, PARA, EXACT, FEW)
 # Columns of the table of latencies.
-SPEED = ("task", "ddpm, ms", "para-ddpm", f"`{EXACT}`", f"`{FEW}`", "auto", "which is")
+SPEED = ("task", "ddpm, ms", PARA, f"`{EXACT}`", f"`{FEW}`", "auto", "which is")
 # The widest window covers the whole trajectory: there every round except the last ends at a rejection.
 WINDOWS = (2, 4, 8, 20, 100)
 EPISODES, EACH, SEED = 32, 2, 20_000
@@ -44,11 +45,14 @@ class Denoising:
         trainings: trainings of the policy, the last one first.
         rounds: window → rounds of the exact sampler without a first guess, over `EPISODES` episodes of the expert.
         undecided: spread of plans for one observation (root mean square over values, normalised units), over the same.
+        para_rounds, para_evaluations: cost of a plan of ParaDDPM with the paper's settings, over the same.
     """
 
     trainings: list[Trained]
     rounds: dict[int, Estimate]
     undecided: Estimate
+    para_rounds: Estimate
+    para_evaluations: Estimate
 
     @property
     def rejections(self) -> Estimate:
@@ -122,10 +126,13 @@ def measure(task: str, expert: ExpertFigures, evaluation: Comparison, others: Se
 def _denoising(checkpoint: Path, histories: Observation) -> Denoising:
     policy = load_policy(checkpoint, "ddpm")
     bench = Bench(policy, histories=histories)
+    para = bench.measure(PARA)
     return Denoising(
         read_trainings(checkpoint),
         {window: _over_episodes(bench.measure(f"speculative-ddpm:window={window}").rounds) for window in WINDOWS},
         _over_episodes(_undecided(policy, bench)),
+        _over_episodes(para.rounds),
+        _over_episodes(para.evaluations),
     )
 
 

@@ -11,6 +11,7 @@ from paradp.policy.wording import counted
 from paradp.rollouts.evaluation.comparison import ComparedRun, Comparison
 from paradp.rollouts.statistics import PairedLoss, bootstrap, interval
 from paradp.scripts.console import each
+from paradp.scripts.paper_table import PUBLISHED
 from paradp.scripts.report import markdown_table, write_report
 from paradp.scripts.studies.context import Context
 from paradp.scripts.studies.experts import EPISODES as EXPERT_EPISODES
@@ -22,6 +23,7 @@ from paradp.scripts.studies.task_figures import (
     EPISODES,
     EXACT,
     FEW,
+    PARA,
     PLANS,
     REPEATS,
     SAMPLERS,
@@ -186,14 +188,22 @@ round except the last ends at a rejection, so the rejections per plan compare th
 deviation of {PLANS} plans of sequential DDPM for one observation, root mean square over the values of the chunk, normalised
 units. The first row of each task is the shipped policy; further rows are other trainings on the same observations,
 such as the one from which the shipped policy started. Policies differ in training as well as in task, and {len(measured)} of
-them are too few to explain the differences.
+them are too few to explain the differences. `{PARA}` has ParaDiGMS' settings, window 20 and tolerance 0.1; its paper reports
+{_reported()}.
 
 {markdown_table(header, rows)}"""
 
 
+def _reported() -> str:
+    """ParaDDPM's rounds and evaluations in the paper, as text."""
+    rows = {task: rows[PARA] for task, rows in PUBLISHED.items()}
+    return ", ".join(f"{row.rounds} rounds and {row.evaluations} evaluations on {task}" for task, row in rows.items())
+
+
 def _rounds_header(of: Denoising) -> list[str]:
     windows = [f"window {window}" for window in of.rounds]
-    return ["task", "training", "rejections (95 %)", *windows, "undecided (95 %)", "values in a chunk"]
+    para = [f"{PARA}: rounds (95 %)", f"{PARA}: evaluations"]
+    return ["task", "training", "rejections (95 %)", *windows, *para, "undecided (95 %)", "values in a chunk"]
 
 
 def _rounds(task: str, one: TaskFigures) -> list[list[str]]:
@@ -203,7 +213,8 @@ def _rounds(task: str, one: TaskFigures) -> list[list[str]]:
 
 def _cells(of: Denoising) -> list[str]:
     rounds = [f"{estimate.mean:.1f}" for estimate in of.rounds.values()]
-    return [interval(of.rejections, 1), *rounds, interval(of.undecided)]
+    para = [interval(of.para_rounds, 1), f"{of.para_evaluations.mean:.0f}"]
+    return [interval(of.rejections, 1), *rounds, *para, interval(of.undecided)]
 
 
 def _budget(trainings: Sequence[Trained]) -> str:

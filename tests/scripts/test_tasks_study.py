@@ -51,6 +51,9 @@ def test_the_page_contains_every_evaluated_task_and_no_other_weights(context, mo
     # Four steps a round at most; and with a window as wide as the trajectory every round but the last is a rejection.
     assert at_four >= 25 > at_hundred == pytest.approx(rejections + 1, abs=0.11) and rejections > 0
     measured = json.loads((cell_folder(context.runs / "lift", task_figures.EXACT) / "summary.json").read_text())
+    assert "25 rounds and 390 evaluations on kitchen" in page
+    para_rounds, para_evaluations = (float(cell.split()[0]) for cell in shipped.split(" | ")[5:7])
+    assert 5 < para_rounds < 40 and 100 < para_evaluations < 1000
     assert f"lift {measured['solver']['rounds_mean']:.1f} rounds" in page
 
     summary = cell_folder(context.runs / "lift", task_figures.EXACT) / "summary.json"
