@@ -24,7 +24,9 @@ def attack(tmp_path):
 
 
 def test_a_controller_that_lets_everything_pass_is_found_out(attack, monkeypatch):
-    monkeypatch.setattr(control.SafeController, "_permitted", lambda safe, command: np.asarray(command.action, np.float32))
+    monkeypatch.setattr(
+        control.SafeController, "_permitted", lambda safe, command, seen: np.asarray(command.action, np.float32)
+    )
     assert attack().faults["unsafe"] > 0
 
 

@@ -28,10 +28,8 @@ COMPARED = ("reward", "steps", "jerk")
 _WHOLE, _TRUTH, _NUMBER = "iu", "b", "iuf"
 _KINDS = {_WHOLE: "whole numbers", _TRUTH: "truth values", _NUMBER: "numbers"}
 _OF_AN_EPISODE = {"seed": _WHOLE, "success": _TRUTH, **dict.fromkeys(COMPARED, _NUMBER)}
-_OF_A_STEP = {
-    **dict.fromkeys(("seed", "step"), _WHOLE),
-    **dict.fromkeys(("seconds", "replan_seconds", "replan_lateness"), _NUMBER),
-}
+_OF_A_STEP = {"seed": _WHOLE, **dict.fromkeys(("seconds", "replan_seconds"), _NUMBER)}
+_OF_A_RUNS_STEP = {**_OF_A_STEP, "step": _WHOLE, "replan_lateness": _NUMBER}
 
 
 @dataclass(frozen=True)
@@ -163,8 +161,13 @@ class Comparison:
         return pd.DataFrame([run.row() for run in self.runs])
 
 
-def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Comparison:
-    """Reads and compares finished runs, label → directory. The first one is the baseline by default.
+def compare(paths: Mapping[str, Path], baseline: str | None = None, steps: bool = True) -> Comparison:
+    """Reads and compares finished runs.
+
+    Args:
+        paths: label → directory.
+        baseline: label of the run with which others are compared; the first one by default.
+        steps: whether to check the tables of control steps. Otherwise they may be missing, as in kept runs.
 
     Raises:
         ValueError: a file is damaged, or two runs have no seed in common.
@@ -183,6 +186,9 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None) -> Compariso
         )
         for label, path in paths.items()
     }
+    if steps:
+        for run in runs.values():
+            _check_steps(run)
     return Comparison([_against(run, _partner(run, runs, baseline)) for run in runs.values()], baseline)
 
 
@@ -197,10 +203,16 @@ def _episodes(path: Path) -> pd.DataFrame:
 
 
 def _steps(path: Path) -> pd.DataFrame:
-    table = _read(path, _OF_A_STEP, ("action",))
+    table = _read(path, _OF_A_RUNS_STEP, ("action",))
     if table["action"].map(np.size).nunique() != 1:
         raise ValueError(f"{path} does not hold an action of the same length in every row")
     return table
+
+
+def _check_steps(run: ComparedRun) -> None:
+    """Reads the tables of control steps; raises as `compare`."""
+    assert run.steps is not None
+    _read(run.path / "alone.parquet", _OF_A_STEP)
 
 
 def _read(path: Path, columns: Mapping[str, str], others: tuple[str, ...] = ()) -> pd.DataFrame:

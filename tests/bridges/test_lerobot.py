@@ -76,7 +76,7 @@ def test_the_specification_is_read_from_the_checkpoint(lerobot):
 def test_a_constant_action_with_mean_and_deviation_is_its_mean_as_in_lerobot(lerobot):
     statistics = {"action.mean": torch.tensor([1.0, 7.0]), "action.std": torch.tensor([0.5, 0.0])}
     side = Side(lerobot("min_max"), {"ACTION": "MEAN_STD"}, statistics)
-    actions = side.normalizer("action", LeRobotFeature("ACTION", (2,)), inverse=True).unnormalize(torch.tensor([[2.0, 2.0]]))
+    actions = side.normalizer("action", LeRobotFeature("ACTION", (2,)), inverse=True).denormalize(torch.tensor([[2.0, 2.0]]))
     assert torch.allclose(actions, torch.tensor([[2.0, 7.0]]))
     statistics["action.std"][1] = -0.5
     with pytest.raises(ValueError, match="leave no range, or one below 0"):
