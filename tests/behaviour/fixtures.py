@@ -133,13 +133,21 @@ def one_core() -> Iterator[None]:
 
 
 def machine() -> dict[str, str]:
-    """The kind of machine that affects last bits: the processor, PyTorch's instruction set, and the libraries."""
+    """The kind of machine that affects last bits: the processor, PyTorch's instruction set, and the libraries.
+
+    Virtual machines give processors of several generations one name, so the processor's model number counts as well.
+    """
     import torch
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return {"cpu": name, "instructions": instructions, "torch": torch.__version__, "numpy": np.__version__}
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    return {
+        "cpu": told.get("model name", platform.machine()),
+        "model": told.get("model", ""),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def record() -> None:
