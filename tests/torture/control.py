@@ -253,7 +253,15 @@ class _Episode:
             if stay is not None and not np.allclose(told, stay, atol=float(slack.max())):
                 self._tally.fault("unsafe", f"the command of a stop is {told}, to stay is {stay}")
         assert self._limits.rate is not None
-        if self._last is not None and not stopped and (np.abs(told - self._last) > self._limits.rate + slack).any():
+        # The command that holds the robot may be any step away: a velocity becomes 0 at once.
+        stay = self._held(self._last, seen) if command.held else None
+        holds = stay is not None and np.array_equal(told, stay)
+        if (
+            self._last is not None
+            and not stopped
+            and not holds
+            and (np.abs(told - self._last) > self._limits.rate + slack).any()
+        ):
             self._tally.fault("unsafe", f"from {self._last} to {told} is further than {self._limits.rate}")
         if stopped and self._rest is None:
             self._tally.count("stops")
