@@ -57,7 +57,7 @@ _DRAWN = 2**20
 def bootstrap(values: Sequence[float], resamples: int = 10_000) -> Estimate:
     """A mean with its percentile bootstrap interval; the same values always give the same interval.
 
-    Percentiles of few values cover too little: 85 % of the means of five. So they are expanded, as Hesterberg (2015, "What
+    Percentiles of few values cover the mean too rarely. So they are expanded, as Hesterberg (2015, "What
     Teachers Should Know About the Bootstrap") suggests: to the normal probabilities of Student's t, times √(n / (n − 1)). A
     single value says nothing about its spread, and is its own interval.
     """

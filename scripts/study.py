@@ -37,8 +37,10 @@ def study(
         out: directory of the page and its picture.
         runs: solvers and tolerances also show the success of rollouts found here (`paradp rollout --sampler a,b --out
             RUNS`), and engines compares them; variants and convergence compare the trainings found here (`paradp train
-            --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers paper,speculative-ddpm:window=8
-            --out RUNS/TASK`), and front those of `--samplers front`.
+            --out RUNS/NAME`), tasks the evaluations (`paradp evaluate TASK --samplers
+            paper,speculative-ddpm:window=8,sde-dpm-solver-8:spacing=sine --out RUNS/TASK`), and front those of
+            `--samplers front`. tasks and front keep their episodes in OUT/episodes, and read them from there if RUNS has
+            none.
         device: where scaling measures calls of the network: cpu or cuda.
         lerobot_python: the interpreter of an environment with LeRobot, for bridges and bridges-large, whose policy is
             RUNS/checkpoint, and for loading, which reads demonstrations with images in RUNS/demos.zarr.

@@ -93,14 +93,15 @@ def own_sampler(scheduler: Any, steps: int | None) -> SamplerChoice:
     kind, trained = kinds[name], scheduler.config.num_train_timesteps
     if kind == "ddpm" and steps in (None, trained):
         return SamplerChoice.parse(kind)
-    if kind == "ddim" and not _ends_at_timesteps(scheduler, steps or trained):
+    steps = steps or trained
+    if kind == "ddim" and not _ends_at_timesteps(scheduler, steps):
         raise ValueError(
             f"auto cannot take exactly the steps of this {name}: with {steps} of {trained} steps and its spacing, they do"
             f" not end at its timesteps; name a sampler, such as ddim-{steps}"
         )
     # Before 2023 diffusers had no other spacing.
     spacing = f":spacing={getattr(scheduler.config, 'timestep_spacing', 'leading')}" if kind == "ddpm" else ""
-    return SamplerChoice.parse(f"{kind}-{steps or trained}{spacing}")
+    return SamplerChoice.parse(f"{kind}-{steps}{spacing}")
 
 
 def _ends_at_timesteps(scheduler: Any, steps: int) -> bool:

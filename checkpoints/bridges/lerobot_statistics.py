@@ -22,8 +22,8 @@ _TAKES: dict[Mode, tuple[str, str]] = {
     "QUANTILES": ("q01", "q99"),
     "QUANTILE10": ("q10", "q90"),
 }
-# Processor steps that do not change numbers.
 _RENAMES = "rename_observations_processor"
+# Processor steps that do not change numbers.
 _HARMLESS = (_RENAMES, "to_batch_processor", "device_processor")
 _BRIGHTEST = 255.0
 _EPSILON = 1e-8

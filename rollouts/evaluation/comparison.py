@@ -186,10 +186,10 @@ def compare(paths: Mapping[str, Path], baseline: str | None = None, steps: bool 
         )
         for label, path in paths.items()
     }
-    if steps:
-        for run in runs.values():
-            _check_steps(run)
-    return Comparison([_against(run, _partner(run, runs, baseline)) for run in runs.values()], baseline)
+    compared = [_against(run, _partner(run, runs, baseline)) for run in runs.values()]
+    for run in compared if steps else ():
+        _check_steps(run)
+    return Comparison(compared, baseline)
 
 
 def _episodes(path: Path) -> pd.DataFrame:
@@ -210,8 +210,8 @@ def _steps(path: Path) -> pd.DataFrame:
 
 
 def _check_steps(run: ComparedRun) -> None:
-    """Reads the tables of control steps; raises as `compare`."""
-    assert run.steps is not None
+    """Reads the tables of control steps, of which the run keeps `steps`; raises as `compare`."""
+    _ = run.steps
     _read(run.path / "alone.parquet", _OF_A_STEP)
 
 

@@ -111,7 +111,7 @@ class Timeline:
         """The distribution of each kind of span, in the order of their first occurrence.
 
         Args:
-            latest: of the latest spans of each kind; of all by default, which takes a quarter of a second after eight hours.
+            latest: of the latest spans of each kind; of all by default, which takes longer with every hour of a loop.
         """
         return {name: Distribution.of(seconds[-latest:] if latest else seconds) for name, seconds in self._seconds.items()}
 
