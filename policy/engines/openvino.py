@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from paradp.policy.choices import Precision
+from paradp.policy.engines import channels_last, unet_layers
+from paradp.policy.engines.channels_last import ChannelsLastUnet
 from paradp.policy.engines.openvino_models import CachedModel, CompiledSizes, converted
 from paradp.policy.engines.pytorch import tabulate
 from paradp.policy.networks.conditional import ConditionalNetwork
 from paradp.policy.networks.stacked import condition_encoder
+from paradp.policy.networks.unet import ConditionalUnet1D
 from paradp.policy.networks.vision import encoder, resnet
 from paradp.policy.networks.vision.encoder import VisionEncoder
 from paradp.policy.spec import PolicySpec
@@ -42,9 +45,10 @@ class OpenVINOEngine:
         self.precision = precision
         self.encode = condition_encoder(network)
         core = ov.Core()
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        in_bf16 = precision == "bf16" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not in_bf16:
             _LOG.warning("this CPU has no instructions for bf16: OpenVINO computes in fp32 instead")
-        self._sizes = CompiledSizes(core, _read_or_convert(core, network, spec), precision)
+        self._sizes = CompiledSizes(core, _read_or_convert(core, network, spec, in_bf16), precision)
         self._lock = Lock()  # all threads share the compiled networks and their buffers
 
     def prepare(self, rows: Sequence[int]) -> None:
@@ -59,13 +63,19 @@ class OpenVINOEngine:
             return torch.cat([self._sizes.infer(*part) for part in parts])
 
 
-def _read_or_convert(core: ov.Core, network: ConditionalNetwork, spec: PolicySpec) -> ov.Model:
-    cached = CachedModel(network, spec, "", __file__)
+def _read_or_convert(core: ov.Core, network: ConditionalNetwork, spec: PolicySpec, in_bf16: bool) -> ov.Model:
+    form: ConditionalNetwork | ChannelsLastUnet = network
+    part, sources = "", [__file__]
+    if in_bf16 and isinstance(network, ConditionalUnet1D):
+        form, part = ChannelsLastUnet(network), "-channels-last"
+        sources += [channels_last.__file__, unet_layers.__file__]
+    cached = CachedModel(network, spec, part, *sources)
     model = cached.read(core)
     if model is None:
         condition = network.encode_condition(torch.zeros(2, spec.condition_size))
         chunk = torch.zeros(2, spec.horizons.predict, spec.action_size)
-        model = converted(_Denoise(network, spec), (chunk, torch.zeros(2, dtype=torch.int64), condition))
+        module = _Denoise(form, tabulate(network, spec, torch.device("cpu")))
+        model = converted(module, (chunk, torch.zeros(2, dtype=torch.int64), condition))
         cached.write(model)
     return model
 
@@ -75,10 +85,10 @@ class _Denoise(nn.Module):
 
     timesteps: Tensor
 
-    def __init__(self, network: ConditionalNetwork, spec: PolicySpec):
+    def __init__(self, network: ConditionalNetwork | ChannelsLastUnet, timesteps: Tensor):
         super().__init__()
         self.network = network
-        self.register_buffer("timesteps", tabulate(network, spec, torch.device("cpu")))
+        self.register_buffer("timesteps", timesteps)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         return self.network.denoise(x, self.timesteps[t], condition)

@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 
 import numpy as np
 import openvino as ov
@@ -39,7 +38,8 @@ class CompiledSizes:
     """
 
     def __init__(self, core: ov.Core, model: ov.Model, precision: Precision, shared: bool = False):
-        self._core, self._model, self._precision, self._shared = core, model, precision, shared
+        # Converted once, so that all compiled networks are made from the same matrices.
+        self._core, self._model, self._precision, self._shared = core, with_products(model), precision, shared
         self.compiled: dict[int, _Compiled] = {}
 
     def prepare(self, rows: Sequence[int]) -> None:
@@ -65,14 +65,8 @@ class CompiledSizes:
         fitting = [n for n in self.compiled if rows <= n <= max(_FEW, 2 * rows)]
         return self.compiled[min(fitting)] if fitting else None
 
-    @cached_property
-    def _with_products(self) -> ov.Model:
-        """The model with products, whose matrices are in memory besides the weights of each compiled network."""
-        return with_products(self._model)
-
     def _compile(self, rows: int) -> "_Compiled":
-        # In bf16 products of a single row take twice as long as convolutions.
-        model = (self._model if self._precision == "bf16" and rows == 1 else self._with_products).clone()
+        model = self._model.clone()
         model.reshape({i: [rows, *port.partial_shape[1:]] for i, port in enumerate(model.inputs)})
         options = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -12,10 +12,10 @@ from torch import Tensor
 from paradp.checkpoints import load_policy
 from paradp.policy import DiffusionPolicy, Precision
 from paradp.policy.engines.fused import Denoise
-from paradp.policy.engines.fused.packing import pack
 from paradp.policy.engines.fused.tiles import tile
 from paradp.policy.engines.pytorch import lacking, tabulate
 from paradp.policy.engines.timing import timed
+from paradp.policy.engines.unet_layers import pack
 from paradp.policy.files import write_whole
 from paradp.policy.networks.widening import widened
 from paradp.sampler.rounds.device import capture

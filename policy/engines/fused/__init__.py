@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from paradp.policy.engines.fused.packing import pack
 from paradp.policy.engines.fused.tiles import tile
+from paradp.policy.engines.unet_layers import pack
 from paradp.policy.networks.unet import ConditionalUnet1D
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from paradp.policy.engines.fused import kernels
-from paradp.policy.engines.fused.packing import Block, Layers, Level, Normalisation
 from paradp.policy.engines.fused.tiles import Tiled
+from paradp.policy.engines.unet_layers import Block, Layers, Level, Normalisation
 
 # If only the bias is added to the sums, one program with up to this many blocks is as fast as several and a second kernel.
 MOST_BLOCKS_AT_ONCE = 16

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from paradp.policy.engines.fused.packing import Convolution, Section
+from paradp.policy.engines.unet_layers import Convolution, Section
 
 # Multiprocessors of a large GPU. A product is split among at most as many programs as these run at a time.
 MULTIPROCESSORS = 132

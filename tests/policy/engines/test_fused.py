@@ -15,8 +15,8 @@ import torch
 from paradp.policy.engines import pytorch
 from paradp.policy.engines.building import build_engine, check_agreement
 from paradp.policy.engines.fused import fused_unet, overlapping_pays, tiles
-from paradp.policy.engines.fused.packing import pack
 from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
+from paradp.policy.engines.unet_layers import pack
 from paradp.policy.networks.unet import ConditionalUnet1D, UnetConfig
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,7 +62,7 @@ def difference(found, expected):
 
 
 def convolved(convolution, x):
-    """By the equation in `packing`: `[n, h, C]`, with two sections' steps or channels side by side."""
+    """By the equation in `unet_layers`: `[n, h, C]`, with two sections' steps or channels side by side."""
     steps = torch.arange(-(-x.shape[1] // convolution.stride))
     sections = []
     for section in convolution.sections:
