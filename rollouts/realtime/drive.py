@@ -1,6 +1,7 @@
 """A control loop in real time: passes each of the robot's observations to a controller, and the command back."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -158,11 +159,12 @@ class _SecondCheck:
     def sent(self, tick: int, command: Command, hold: Hold, observation: Observation) -> bool:
         """Records a command; returns whether it is unsafe in itself.
 
-        The command that holds the robot has no rate limit: velocities become 0 at once.
+        The command that holds the robot has no rate limit: velocities become 0 at once. If `hold` fails, the limit counts.
         """
         action, last = command.action, self._sent.get(self.last_sent, self._last)
-        if command.held and last is not None and np.array_equal(action, hold(last, observation)):
-            self._resting.add(tick)
+        with suppress(Exception):  # the controller has reported it; the robot must not be left without commands
+            if command.held and last is not None and np.array_equal(action, hold(last, observation)):
+                self._resting.add(tick)
         self._sent[tick] = action
         return not (np.isfinite(action).all() and (action >= self._low).all() and (action <= self._high).all())
 

@@ -119,18 +119,18 @@ def _origin(task: str, one: TaskFigures) -> list[str]:
     ]
 
 
-_OUTCOME = ["task", "sampler", "success (95 %)", "lost, paired (95 %)", "at most", "reward (95 %)", "more, paired",
+_OUTCOME = ["task", "sampler", "episodes", "success (95 %)", "lost, paired (95 %)", "at most", "reward (95 %)", "more, paired",
             "rounds", "evaluations"]  # fmt: skip
 
 
 def _outcome_section(measured: dict[str, TaskFigures]) -> str:
-    shown = next(iter(measured.values())).exact.summary
+    first = next(iter(measured.values())).exact.summary.seed
     rows = [row for task, one in measured.items() for row in _outcomes(task, one)]
     return f"""\
-{_not_run(measured)}Results: {counted(shown.episodes, "episode")} per cell, {shown.seeds}. *Lost*: paired loss of success to
-sequential DDPM on the same seeds; *at most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode,
-and its paired difference, for tasks with a graded reward (for others it equals success). *Rounds* (mean of the episodes'
-means, 95 %) and *evaluations* are for plans with the last chunk as first guess.
+{_not_run(measured)}Results: episodes with seeds from {first} on. *Lost*: paired loss of success to sequential DDPM on the seeds in common; *at
+most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode, and its paired difference, for tasks with
+a graded reward (for others it equals success). *Rounds* (mean of the episodes' means, 95 %) and *evaluations* are for plans
+with the last chunk as first guess.
 
 {markdown_table(_OUTCOME, rows)}"""
 
@@ -153,6 +153,7 @@ def _outcome(run: ComparedRun) -> list[str]:
     s, loss = run.summary, run.loss
     return [
         f"`{run.label}`",
+        str(s.episodes),
         interval(s.success),
         f"{loss.loss:+.3f} ({loss.ci95[0]:+.3f} to {loss.ci95[1]:+.3f})" if loss else "baseline",
         f"{loss.upper95:+.3f}" if loss else "",

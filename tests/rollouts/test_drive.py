@@ -201,6 +201,18 @@ def test_a_held_command_that_is_not_the_holding_one_is_limited():
     assert len(driven.stops) == 1 and driven.unsafe == 0
 
 
+def test_the_robot_gets_commands_even_if_hold_fails():
+    def fails_later(last, observation):
+        if last is None:
+            return np.zeros(1)
+        raise ValueError("no position")
+
+    robot, driven, limits = Folded(0.0), Driven(), SafetyLimits(np.zeros(1), np.ones(1), np.array([0.25]), np.array([0.3]))
+    wanted = [Command(np.array([0.5]), held=True)] * 2
+    drive(robot, SafeController(Rolls(*wanted), limits, fails_later), limits, fails_later, 60.0, driven)
+    assert robot.commands == [[0.25], [0.5], [0.5], [0.5]] and driven.unsafe == 0
+
+
 def test_a_robot_far_outside_the_limits_gets_no_command():
     robot = Folded(-10.0)
     with pytest.raises(ValueError, match="move the robot into the limits first"):

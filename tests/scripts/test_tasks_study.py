@@ -65,7 +65,7 @@ def test_the_page_contains_every_evaluated_task_and_no_other_weights(context, mo
     with pytest.raises(ValueError, match="is disturbed, or is of another clock or controller"):
         tasks.study_tasks(context)
     summary.write_text(json.dumps(told | {"seed": 8}))
-    with pytest.raises(ValueError, match="the runs of lift are of different episodes"):
+    with pytest.raises(ValueError, match="the runs of lift begin with different episodes"):
         tasks.study_tasks(context)
 
     # The run kept beside the page takes the place of one that is gone.
