@@ -1,7 +1,8 @@
-"""Reads and writes the measured fidelity of a checkpoint: in its directory, or otherwise in the cache."""
+"""Reads the measured fidelity of a checkpoint: in the cache, or otherwise in its directory."""
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ def _warn(message: str) -> None:
 
 
 def _read(path: Path, sha256: str, schedule: Mapping[str, Any]) -> Fidelity:
-    """The fidelity file in the checkpoint's directory, or if there is none, in the cache."""
-    try:
-        return Fidelity.read(path / FILE, sha256, schedule)
-    except (FileNotFoundError, NotADirectoryError):  # another program's checkpoint may be a file
+    """The fidelity file in the cache, or if there is none, in the checkpoint's directory.
+
+    The one in the cache is newer: it was measured when the directory could not be written.
+    """
+    with suppress(FileNotFoundError):
         return Fidelity.read(cached_file(sha256), sha256, schedule)
+    return Fidelity.read(path / FILE, sha256, schedule)

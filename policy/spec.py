@@ -154,7 +154,7 @@ class PolicySpec(Interface):
 
 def _check_sizes(schedule: Mapping[str, Any]) -> None:
     """Checks the size of the schedule before diffusers allocates tensors; `step_table` checks the rest."""
-    timesteps, betas = schedule.get("num_train_timesteps", 1000), schedule.get("trained_betas")
+    timesteps, betas = schedule.get("num_train_timesteps"), schedule.get("trained_betas")
     if type(timesteps) is not int or not 1 <= timesteps <= MOST_TIMESTEPS:
         raise ValueError(f"num_train_timesteps must be a whole number from 1 to {MOST_TIMESTEPS}, not {timesteps!r:.40}")
     if betas is None:

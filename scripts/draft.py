@@ -45,13 +45,13 @@ def train(
     path = checkpoint_named(policy)
     check_device(device)
     check_folder(path, "the policy's directory")
-    if data is not None:
-        check_data(data, policy)
     with loading("PyTorch"):
-        from paradp.checkpoints import checkpoint_digest, load_policy, write_draft
+        from paradp.checkpoints import checkpoint_digest, load_policy, read_info, write_draft
         from paradp.policy.learning.draft import train_draft
         from paradp.policy.networks.draft import draft_config, draft_cost, network_cost
         from paradp.policy.observations import how_many
+    if data is not None:
+        check_data(data, read_info(path).spec.task)
     digest = checkpoint_digest(path)
     loaded = load_policy(path, "ddpm", device, digest)
     spec, config = loaded.spec, draft_config(loaded.spec)

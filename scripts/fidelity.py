@@ -65,7 +65,8 @@ def fidelity(
         import torch
 
         from paradp.checkpoints import checkpoint_digest, load_policy, read_info
-        from paradp.policy.fidelity import Fidelity
+        from paradp.checkpoints.fidelity import cached_file
+        from paradp.policy.fidelity import FILE, Fidelity
         from paradp.rollouts.evaluation.two_sample import expected_coverage
     spec = read_info(path).spec
     # Checked before anything is measured.
@@ -95,6 +96,8 @@ def fidelity(
         steps,
     )
     _tell(measured, target)
+    if target == path / FILE:
+        cached_file(digest).unlink(missing_ok=True)  # it would be read instead
 
 
 def _tell(measured: "Fidelity", target: Path) -> None:

@@ -44,6 +44,8 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
             "`paradp release` writes to checkpoints/pretrained of a clone, and paradp is not installed from one"
         )
     path = find_own(checkpoint)
+    if not runs:
+        raise ValueError("--runs must name at least one finished rollout of the checkpoint")
     for run in runs:
         _check_finished(run)
     with loading("PyTorch, to check the checkpoint"):
@@ -93,7 +95,7 @@ def executed_in(spec: "PolicySpec", summaries: Sequence["Summary"]) -> "PolicySp
     if len(numbers) > 1:
         said = ", ".join(map(str, numbers))
         raise ValueError(f"the runs executed different numbers of actions ({said}); release those with one number")
-    return replace(spec, horizons=spec.horizons.with_execute(numbers[0])) if numbers else spec
+    return replace(spec, horizons=spec.horizons.with_execute(numbers[0]))
 
 
 def name_of(spec: "PolicySpec") -> str:

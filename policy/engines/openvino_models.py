@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -23,6 +24,8 @@ _PRECISIONS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 # Each batch size is compiled separately: with a dynamic size the network takes twice as long. Every compiled network has its
 # own copy of the weights, so switching to another size only pays if that saves many rows.
 _FEW = 8
+# Bytes of weights in the cache: a training whose policy is tried now and then adds a model each time.
+MOST_CACHED = 4 * 2**30
 
 
 class CompiledSizes:
@@ -154,10 +157,14 @@ class CachedModel:
 
     def read(self, core: ov.Core) -> ov.Model | None:
         try:
-            sealed = read_text(self._seal, DOCUMENT_BYTES) == sha256(self._path, self._weights)
-            return core.read_model(self._path) if sealed else None
+            if read_text(self._seal, DOCUMENT_BYTES) != sha256(self._path, self._weights):
+                return None
+            model = core.read_model(self._path)
         except (OSError, ValueError, RuntimeError):  # a checksum file that is not text raises ValueError
             return None
+        with suppress(OSError):
+            os.utime(self._weights)
+        return model
 
     def write(self, model: ov.Model) -> None:
         """Writes a model to the cache. If that fails, the conversion of two seconds is repeated next time.
@@ -174,6 +181,21 @@ class CachedModel:
             for mine, kept in ((".bin", self._weights), (".xml", self._path), (".sha256", self._seal)):
                 partial.with_suffix(mine).replace(kept)
         except (OSError, RuntimeError):
-            for suffix in (".bin", ".xml", ".sha256"):
-                with suppress(OSError):
-                    partial.with_suffix(suffix).unlink(missing_ok=True)
+            _remove(partial)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Removes the models that were used longest ago, also parts by killed processes, as far as `MOST_CACHED` demands."""
+        with suppress(OSError):  # another process may remove the same
+            weights = {path: path.stat() for path in self._path.parent.glob("*-openvino*.bin")}
+            total = 0
+            for path in sorted(weights, key=lambda one: weights[one].st_mtime, reverse=True):
+                total += weights[path].st_size
+                if total > MOST_CACHED and path != self._weights:
+                    _remove(path)
+
+
+def _remove(model: Path) -> None:
+    for suffix in (".bin", ".xml", ".sha256"):
+        with suppress(OSError):
+            model.with_suffix(suffix).unlink(missing_ok=True)

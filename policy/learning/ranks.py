@@ -7,6 +7,7 @@ rounding.
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from paradp.policy.devices import check_one
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 T = TypeVar("T")
+# The first process saves, and runs rollouts of hours, while the others wait; by default they would give up after minutes.
+LONGEST_WAIT = timedelta(days=7)
 
 
 def rank() -> int:
@@ -58,9 +61,11 @@ def join(device: "torch.device") -> "Ranks":
         return Ranks()
     try:
         from accelerate import Accelerator
+        from accelerate.utils import InitProcessGroupKwargs
     except ImportError:
         raise ValueError("training with several processes needs the package accelerate: `pip install accelerate`") from None
-    return _Together(Accelerator(cpu=device.type == "cpu"))
+    patient = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    return _Together(Accelerator(cpu=device.type == "cpu", kwargs_handlers=[patient]))
 
 
 class Ranks:

@@ -119,18 +119,18 @@ def _origin(task: str, one: TaskFigures) -> list[str]:
     ]
 
 
-_OUTCOME = ["task", "sampler", "episodes", "success (95 %)", "lost, paired (95 %)", "at most", "reward (95 %)", "more, paired",
-            "rounds", "evaluations"]  # fmt: skip
+_OUTCOME = ["task", "sampler", "episodes", "success (95 %)", "lost, paired (95 %)", "at most", "reward (95 %)",
+            "more, paired", "rounds", "evaluations"]  # fmt: skip
 
 
 def _outcome_section(measured: dict[str, TaskFigures]) -> str:
     first = next(iter(measured.values())).exact.summary.seed
     rows = [row for task, one in measured.items() for row in _outcomes(task, one)]
     return f"""\
-{_not_run(measured)}Results: episodes with seeds from {first} on. *Lost*: paired loss of success to sequential DDPM on the seeds in common; *at
-most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each episode, and its paired difference, for tasks with
-a graded reward (for others it equals success). *Rounds* (mean of the episodes' means, 95 %) and *evaluations* are for plans
-with the last chunk as first guess.
+{_not_run(measured)}Results: episodes with seeds from {first} on. *Lost*: paired loss of success to
+sequential DDPM on the seeds in common; *at most*: its one-sided 95 % bound. *Reward*: mean of the best reward in each
+episode, and its paired difference, for tasks with a graded reward (for others it equals success). *Rounds* (mean of the
+episodes' means, 95 %) and *evaluations* are for plans with the last chunk as first guess.
 
 {markdown_table(_OUTCOME, rows)}"""
 

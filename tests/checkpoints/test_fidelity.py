@@ -42,6 +42,16 @@ def test_measurements_are_found_beside_the_checkpoint_or_in_the_cache(checkpoint
     assert chosen_among(checkpoint, "auto", spec) == EXACT and not caplog.records
 
 
+@pytest.mark.parametrize("beside", ["sound", "of other weights"])
+def test_the_measurement_of_a_folder_that_cannot_be_written_is_the_newer_one(checkpoint, measured, spec, caplog, beside):
+    older = replace(measured, checkpoint_sha256="0" * 64 if beside == "of other weights" else measured.checkpoint_sha256)
+    older.write(checkpoint / "fidelity.json")
+    place = cached_file(measured.checkpoint_sha256)
+    place.parent.mkdir()
+    replace(measured, steps={"ddim-5": NEAR}).write(place)
+    assert chosen_among(checkpoint, "auto-fast", spec).steps == ("ddim-5", "ddpm") and not caplog.records
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "of other weights", "a folder"])
 def test_without_measurements_the_general_rule_is_used_with_a_message(checkpoint, measured, spec, caplog, damage):
     path = checkpoint / "fidelity.json"

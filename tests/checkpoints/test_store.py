@@ -178,6 +178,7 @@ def test_a_pickle_is_never_opened(checkpoint):
         (("spec", "schedule", "_class_name"), "os.system", "the schedule is a config of 'os.system'"),
         (("spec", "schedule", "beta_schedule"), "cubic", "beta_schedule = 'cubic' is not supported"),
         (("spec", "schedule", "num_train_timesteps"), "many", "num_train_timesteps must be a whole number"),
+        (("spec", "schedule", "num_train_timesteps"), None, "num_train_timesteps must be a whole number"),
         (("spec", "network", "kind"), "mamba", "spec.network: unknown network 'mamba'"),
         (("spec", "network"), {"kind": "transformer", "heads": 3}, "spec.network: transformer: embedding must be"),
         (("surprise",), 1, "surprise"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from paradp.checkpoints import checkpoint_digest, read_info, save_checkpoint
+from paradp.checkpoints.fidelity import cached_file
 from paradp.policy.fidelity import Fidelity
 from paradp.rollouts.evaluation import fidelity
 
@@ -32,11 +33,14 @@ def test_a_checkpoint_is_measured_at_demonstrations(printed_by, checkpoint, demo
     assert names[4] in ("sde-dpm-solver-2:eta=0.5:spacing=sine", "sde-dpm-solver-2:eta=2.5:spacing=sine")
     assert (measured.observations, measured.plans, measured.seed) == (4, 6, 30_000) and len(names) == 5
     assert measured.command.startswith(f"paradp fidelity {checkpoint} --data") and measured.source == "demonstrations"
-    # The same command gives the same numbers.
+    # The same command gives the same numbers, and replaces a measurement from when the folder could not be written.
     before = (checkpoint / "fidelity.json").read_bytes()
+    cached = cached_file(checkpoint_digest(checkpoint))
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_bytes(before)
     printed_by("fidelity", checkpoint, "--data", demonstrations.path, *small)
     after = (checkpoint / "fidelity.json").read_bytes()
-    assert json.loads(after)["steps"] == json.loads(before)["steps"]
+    assert json.loads(after)["steps"] == json.loads(before)["steps"] and not cached.exists()
 
 
 def test_an_error_in_one_sentence_names_what_cannot_be_measured(printed_by, checkpoint, demonstrations, tmp_path):

@@ -55,6 +55,8 @@ def test_a_policy_is_released_with_the_number_of_executed_actions_of_its_rollout
     assert not (found / OPTIONAL[0]).exists() and load_policy(found, "ddim-2", engine="eager").spec.horizons.execute == 4
     with pytest.raises(ValueError, match=r"executed different numbers of actions \(4, 8\)"):
         release.release(checkpoint, runs)
+    with pytest.raises(ValueError, match=r"--runs must name at least one finished rollout"):
+        release.release(checkpoint, [])
     release.release(checkpoint, runs[2:])
     assert read_info(found).spec == spec and (found / OPTIONAL[0]).exists()
 

@@ -7,6 +7,7 @@ sequential DDPM.
 """
 
 import hashlib
+import inspect
 import math
 import platform
 import time
@@ -27,6 +28,7 @@ from paradp.policy.engines.autotune.candidates import EXACT, Candidates, specula
 from paradp.policy.engines.autotune.profile import SEQUENTIAL, Planned, Profile, Trial
 from paradp.policy.engines.autotune.progress import Progress
 from paradp.policy.engines.engine import Engine
+from paradp.policy.engines.pytorch import lacking
 from paradp.policy.engines.spread import devices_of
 from paradp.policy.engines.timing import time_call, timed
 from paradp.policy.networks.conditional import ConditionalNetwork
@@ -62,11 +64,11 @@ class Autotuner:
         self._shape = (spec.horizons.predict, spec.action_size)
         devices = devices_of(engine, device)
         machine = [torch.cuda.get_device_name(one) for one in devices] if device.type == "cuda" else _threads(len(devices))
-        packages = [f"{name} {version(name)}" for name in ("torch", "openvino", "numba") if find_spec(name)]
-        settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages}"
+        packages = [f"{name} {version(name)}" for name in ("torch", "triton", "openvino", "numba") if find_spec(name)]
+        settings = f"{engine.name} {engine.precision} {platform.node()} {machine} {packages} {lacking(device)}"
         # Calls and rounds change with the code of the engines and of the samplers.
         homes = Path(__file__).parents[1], Path(sampler.__file__).parent
-        sources = sorted(str(path) for home in homes for path in home.rglob("*.py"))
+        sources = sorted(str(path) for home in homes for path in home.rglob("*.py")) + _source(engine)
         key = hashlib.sha256(f"{digest(network, spec, *sources)} {settings}".encode()).hexdigest()
         self._path = cache_folder() / f"{key[:24]}-{engine.name}-autotune.json"
         if self._path not in _PROFILES:
@@ -186,6 +188,14 @@ class Autotuner:
 
     def _solver(self, name: str) -> Solver:
         return SamplerChoice.parse(name).build(self._spec.schedule)
+
+
+def _source(engine: Engine) -> list[str]:
+    """The source file of an engine's class, which may be another package's; none for a class typed at a prompt."""
+    try:
+        return [inspect.getfile(type(engine))]
+    except (TypeError, OSError):
+        return []
 
 
 def _threads(copies: int) -> str:

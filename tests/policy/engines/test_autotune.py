@@ -211,6 +211,22 @@ def test_steps_that_cannot_win_are_not_counted(plan):
     assert "ddpm" in free._profile.trials
 
 
+def test_whatever_changes_an_engines_speed_is_measured_again(plan, short, monkeypatch, tmp_path):
+    def file_for(engine):
+        return Autotuner(engine, short.network, short.spec, CPU)._path
+
+    _, engine = plan(lambda rows: 1.0)
+    files = [file_for(engine)]
+    monkeypatch.setattr(autotuner, "lacking", lambda device: "a C compiler")
+    files.append(file_for(engine))
+    for version in ("1", "2"):  # of another package's engine
+        source = tmp_path / "theirs.py"
+        source.write_text(f"# {version}")
+        monkeypatch.setattr(autotuner.inspect, "getfile", lambda kind, source=source: str(source))
+        files.append(file_for(engine))
+    assert len({*files}) == 4
+
+
 def test_measurements_are_cached_and_damaged_ones_are_repeated(plan, tmp_path):
     first, _ = plan(lambda rows: 2.0 + rows)
     planned = first.choose(batch=2)

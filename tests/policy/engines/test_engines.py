@@ -1,7 +1,9 @@
 """Engines compute their network, for any number of rows."""
 
+import copy
 import hashlib
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from paradp.policy import TransformerConfig, build_engine
-from paradp.policy.engines import building, pytorch
+from paradp.policy.engines import building, openvino_models, pytorch
 from paradp.policy.engines.openvino_models import converted
 from paradp.policy.engines.pytorch import CudaGraphEngine, EagerEngine
 from paradp.policy.learning.training import spec_for
@@ -173,6 +175,23 @@ def test_a_damaged_cache_is_rebuilt(trained, tmp_path, monkeypatch, suffix, dama
     assert torch.allclose(predict(engine, *draws), trained.network(*draws), atol=1e-5)
     files = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert hashlib.sha256(files[2] + files[0]).hexdigest().encode() == files[1]
+
+
+def test_the_cache_keeps_the_models_that_were_used_last(trained, tmp_path, monkeypatch):
+    """A training that tries its policy now and then does not fill the disk."""
+    monkeypatch.setenv("PARADP_CACHE", str(tmp_path))
+    names = []
+    for offset in range(3):
+        network = copy.deepcopy(trained.network)
+        next(network.parameters()).data += 1e-4 * offset
+        build_engine(network, trained.spec, CPU, "openvino")
+        [new] = {path.stem for path in tmp_path.glob("*.bin")} - {*names}
+        names.append(new)
+        os.utime(tmp_path / f"{new}.bin", (offset, offset))
+        monkeypatch.setattr(openvino_models, "MOST_CACHED", int(2.5 * (tmp_path / f"{new}.bin").stat().st_size))
+        if offset == 1:
+            build_engine(trained.network, trained.spec, CPU, "openvino")  # uses the first model again
+    assert {path.stem for path in tmp_path.glob("*.*")} == {names[0], names[2]} and len([*tmp_path.iterdir()]) == 6
 
 
 def test_a_cache_that_cannot_be_written_is_ignored(trained, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,22 @@ def test_a_single_process_shares_nothing(monkeypatch):
     assert rank() == 0
     with pytest.raises(SettingError, match="batch_size must be a multiple of the 2 processes that share a batch, not 7"):
         Shares(0).check(7)
+
+
+def test_processes_wait_while_the_first_runs_rollouts(monkeypatch):
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    given = []
+
+    class Recorded:
+        num_processes, is_main_process = 2, True
+
+        def __init__(self, cpu, kwargs_handlers):
+            given.extend(kwargs_handlers)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(accelerate, "Accelerator", Recorded)
+    assert join(torch.device("cpu")).size == 2
+    assert [one.to_kwargs()["timeout"] for one in given] == [timedelta(days=7)]
 
 
 def test_every_process_has_its_own_gpu(monkeypatch):
