@@ -29,7 +29,7 @@ class PushTTask(Task):
     controller: dict[str, float] = field(default_factory=lambda: {"kp": 100.0, "kv": 20.0})
     entry_point: str = "paradp.envs.pusht_env:PushTEnv"
     simulator: str = "gym-pusht"
-    packages: tuple[str, ...] = ("gym-pusht", "pymunk")
+    packages: tuple[str, ...] = ("gym-pusht", "pymunk", "shapely")
 
     @property
     def observation(self) -> dict[str, int]:

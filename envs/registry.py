@@ -1,5 +1,6 @@
 """The registry of tasks: those of paradp, and those of other installed packages."""
 
+import re
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -11,17 +12,23 @@ from paradp.envs.task import TaskEntry
 GROUP = "paradp.tasks"
 TASKS: dict[str, TaskEntry] = {}
 _brought: set[str] = set()
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def register(entry: TaskEntry) -> None:
     """Registers a task here, and with gymnasium once that is imported.
 
     Raises:
-        ValueError: the name is already taken.
+        ValueError: the name, or the id that gymnasium gets, is taken; or the name has other characters than an id.
     """
     task = entry.task
     if task.name in TASKS:
         raise ValueError(f"two tasks have the name {task.name!r}")
+    if not _NAME.fullmatch(task.name):
+        raise ValueError(f"a task's name has letters, digits, - and _ only, and {task.name!r} has others")
+    # gymnasium would replace the environment of the other task.
+    if other := next((name for name, one in TASKS.items() if one.task.env_id == task.env_id), None):
+        raise ValueError(f"the tasks {other!r} and {task.name!r} have the same id for gymnasium, {task.env_id}")
     TASKS[task.name] = entry
     announce(task)
 
@@ -37,6 +44,11 @@ def all_tasks() -> dict[str, TaskEntry]:
             register(_load(point))
             _brought.add(point.value)
     return TASKS
+
+
+def task_names() -> set[str]:
+    """The names of all tasks, without loading those of installed packages: their entry points' names."""
+    return {*TASKS, *(point.name for point in _points())}
 
 
 @cache

@@ -97,12 +97,21 @@ class Task(ABC):
     @property
     def film_problem(self) -> str | None:
         """The reason why episodes cannot be filmed here; `None` if they can. Loads other packages' environments."""
-        module, _, name = self.entry_point.partition(":")
-        if not module.startswith("paradp."):
-            metadata = getattr(getattr(import_module(module), name), "metadata", None)  # a function has none
+        if self.installed_elsewhere:
+            module, _, name = self.entry_point.partition(":")
+            try:
+                made_by = getattr(import_module(module), name)
+            except (ImportError, AttributeError) as error:
+                return f"the environment {self.entry_point} of the task {self.name!r} cannot be imported: {error}"
+            metadata = getattr(made_by, "metadata", None)  # a function has none
             if metadata is not None and "rgb_array" not in (metadata.get("render_modes") or ()):
-                return f"the environment {self.entry_point} has no render mode rgb_array"
+                return f"the class {self.entry_point} does not list the render mode rgb_array in its metadata"
         return self.render_problem
+
+    @property
+    def installed_elsewhere(self) -> bool:
+        """Whether its environment belongs to another package."""
+        return not self.entry_point.startswith("paradp.")
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -20,19 +20,30 @@ def read_observation(spec: Interface, observation: Observation) -> dict[str, np.
     """Reads an environment's observation for a policy: its features in order, as copies.
 
     Raises:
+        ValueError: as `read_features`.
+    """
+    return read_features(spec.observed, observation, "the policy was trained with")
+
+
+def read_features(features: Mapping[str, Feature], observation: Observation, who: str) -> dict[str, np.ndarray]:
+    """Reads features from an observation, as copies in the features' order.
+
+    Args:
+        who: says for messages whose features they are, such as "the policy was trained with".
+
+    Raises:
         ValueError: a key is missing, has the wrong shape, or values that are not finite real numbers; an image is not uint8.
     """
     if not isinstance(observation, Mapping):
         raise ValueError(f"an observation must map keys to arrays of numbers; this is a {type(observation).__name__}")
     read = {}
-    for key, feature in spec.observed.items():
+    for key, feature in features.items():
         if key not in observation:
             raise ValueError(f"the observation lacks {key!r}; it has: {', '.join(map(str, observation)) or 'nothing'}")
         read[key] = part = as_feature(key, feature, observation[key])
         if part.shape != feature.shape:
             raise ValueError(
-                f"the observation's {key!r} has shape {part.shape}, the policy was trained with"
-                f" {feature.shape}{hint(feature, part.shape)}"
+                f"the observation's {key!r} has shape {part.shape}, {who} {feature.shape}{hint(feature, part.shape)}"
             )
     check_finite(read)
     return read

@@ -1,11 +1,12 @@
 """Collects demonstrations: the expert runs in the simulator on all cores, and successful episodes are kept."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,12 @@ from paradp.envs import ActionNoise, Expert, find_convention, find_task
 from paradp.envs.lookup import find
 from paradp.policy.data.demonstrations import Demonstrations
 from paradp.policy.data.episode import DemonstrationEpisode, DemonstrationInfo
-from paradp.policy.observations import Observation
+from paradp.policy.features import Feature, observed_features
+from paradp.policy.observations import Observation, read_features, stack
 from paradp.policy.processes import spare_garbage_collection
+from paradp.policy.values import numbers
 from paradp.policy.wording import counted
-from paradp.rollouts.episodes.environments import EnvironmentConfig
+from paradp.rollouts.episodes.environments import EnvironmentConfig, has_succeeded
 from paradp.rollouts.machine import cores
 from paradp.rollouts.workers import Workers, check_workers, died
 from paradp.sampler.lookup import renamed_arguments
@@ -96,11 +99,11 @@ def _episodes_in_order(
     """Yields each attempt's episode in the order of the seeds, `None` for a failure; at most `MOST_TRIES`."""
     seeds = iter(range(first_seed, first_seed + MOST_TRIES))
     pending: deque[Future[DemonstrationEpisode | None]] = deque()
-    with Workers(workers, _start_worker, (environment, action_noise)) as pool:
+    with Workers(workers, spare_garbage_collection) as pool:
         while True:
             try:
                 for seed in islice(seeds, 4 * workers - len(pending)):
-                    pending.append(pool.submit(_demonstrate, seed))
+                    pending.append(pool.submit(_demonstrate, environment, action_noise, seed))
                 if not pending:
                     return
                 yield pending.popleft().result()
@@ -108,21 +111,18 @@ def _episodes_in_order(
                 raise died("what was collected") from None
 
 
-_worker: tuple = ()
-
-
-def _start_worker(environment: EnvironmentConfig, action_noise: ActionNoise) -> None:
-    global _worker
-    expert = find_task(environment.task).demonstrator(environment.convention, action_noise)
-    _worker = environment.make(), expert
-    spare_garbage_collection()
-
-
-def _demonstrate(seed: int) -> DemonstrationEpisode | None:
+def _demonstrate(environment: EnvironmentConfig, action_noise: ActionNoise, seed: int) -> DemonstrationEpisode | None:
     """Runs one episode of the expert; `None` if it fails."""
-    env, expert = _worker
-    attempt = demonstrate(env, expert, seed, seed)
+    env, expert = _made(environment, action_noise)
+    features = observed_features(find_task(environment.task).task.observed(environment.observation))
+    attempt = demonstrate(env, expert, features, seed, seed)
     return attempt.episode if attempt.success else None
+
+
+@cache
+def _made(environment: EnvironmentConfig, action_noise: ActionNoise) -> tuple[gymnasium.Env, Expert]:
+    """The worker's environment and expert. An error here reaches the parent; one while a worker starts would not."""
+    return environment.make(), find_task(environment.task).demonstrator(environment.convention, action_noise)
 
 
 @dataclass(frozen=True)
@@ -133,27 +133,58 @@ class Attempt:
     success: bool
 
 
-def demonstrate(env: gymnasium.Env, expert: Expert, scene: int, way: int) -> Attempt:
+def demonstrate(env: gymnasium.Env, expert: Expert, features: Mapping[str, Feature], scene: int, way: int) -> Attempt:
     """Runs one episode of an expert.
 
     Args:
         env: a task's environment.
         expert: its demonstrator.
+        features: those of the observation to keep.
         scene: seed of the environment.
         way: seed of the expert's choices.
+
+    Raises:
+        ValueError: an observation lacks a feature or has another shape or dtype, a number is not finite, or the
+            environment does not say whether the task has succeeded; the message names the control step.
     """
     observation, info = env.reset(seed=scene)
     expert.reset(way)
-    observations, labels, executed, done = [], [], [], False
+    observations: list[dict[str, np.ndarray]] = []
+    labels: list[np.ndarray] = []
+    executed: list[np.ndarray] = []
+    done = False
     while not done:
-        command = expert.act(for_expert(env, observation))
-        observations.append(observation)
-        labels.append(command.label)
-        executed.append(command.action)
+        with _in_step(len(observations), scene):
+            command = expert.act(for_expert(env, observation))
+            observations.append(read_features(features, observation, "the task declares"))
+            labels.append(_action("label", command.label, env))
+            executed.append(_action("action", command.action, env))
         observation, _, terminated, truncated, info = env.step(command.action)
         done = terminated or truncated
-    stacked = {key: np.stack([o[key] for o in observations]) for key in observation}
-    return Attempt(DemonstrationEpisode(stacked, np.stack(labels), np.stack(executed), scene), bool(info["success"]))
+    episode = DemonstrationEpisode(stack(observations), np.stack(labels), np.stack(executed), scene)
+    return Attempt(episode, has_succeeded(info))
+
+
+@contextmanager
+def _in_step(step: int, seed: int) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"control step {step} of the demonstration with seed {seed}: {error}") from error
+
+
+def _action(name: str, value: np.ndarray, env: gymnasium.Env) -> np.ndarray:
+    """Returns a copy of an expert's action.
+
+    Raises:
+        ValueError: it has not the shape of the environment's actions, or is not finite.
+    """
+    array = numbers(f"the expert's {name}", value)
+    if array.shape != env.action_space.shape:
+        raise ValueError(f"the expert's {name} has shape {array.shape}, the environment's actions {env.action_space.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"the expert's {name} is not finite: {array}")
+    return array
 
 
 def for_expert(env: gymnasium.Env, observation: Observation) -> Observation:

@@ -5,6 +5,7 @@ import math
 import os
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,9 +31,14 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     return machine | ({"gpu": _gpu_names(device)} if gpus(device) else {})
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that a run's numbers depend on, and robosuite's simulator (`paradp.envs.simulators`)."""
+def versions(others: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of the packages that a run's numbers depend on, and robosuite's simulator (`paradp.envs.simulators`).
+
+    Args:
+        others: further packages, such as those of the run's task.
+    """
     installed = {name: _version(name) for name in VERSIONED if find_spec(name.replace("-", "_"))}
+    installed |= {name: _version(name) for name in others}
     packages = {name: number for name, number in installed.items() if number}
     if "gymnasium" not in packages:  # for example on a computer that only plans
         return packages

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from paradp.envs import all_tasks
+from paradp.envs.registry import task_names
 from paradp.sampler.families import find_family, sampler_names
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def joined(arguments: list[str], before_a_task: bool = True) -> list[str]:
         before_a_task: whether the command's argument is a task. If there is one among the words, another word after a
             sampler is a sampler, also a misspelt one. A checkpoint's directory may have any name.
     """
-    is_sampler = _is_no_task if before_a_task and all_tasks().keys() & set(arguments) else _is_sampler
+    is_sampler = _is_no_task if before_a_task and task_names() & {*arguments} else _is_sampler
     found: list[str] = []
     for argument in arguments:
         if found and _takes_samplers(found) and is_sampler(argument):
@@ -114,7 +114,7 @@ def _is_no_task(argument: str) -> bool:
     """Whether a word is neither an option nor a task, nor closer to a task's name than to a sampler's."""
     if argument.startswith("-"):
         return False
-    tasks = all_tasks()
+    tasks = task_names()
     nearest = get_close_matches(argument.lower(), [*tasks, *sampler_names()], n=1)
     return _is_sampler(argument) or not nearest or nearest[0] not in tasks
 

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from itertools import chain, count
 from pathlib import Path
 
 from paradp.checkpoints.finding import NOT_INSTALLED, find_checkpoint, is_on_hub, pretrained, pretrained_folder
@@ -229,6 +230,12 @@ def check_new(path: Path, option: str) -> None:
     if path.exists():
         raise ValueError(f"{path} exists; choose another {option} or remove it")
     check_folder(path.parent, option)
+
+
+def unused(path: Path) -> Path:
+    """A path that does not exist: itself, or with a number, such as `trace-2.json`."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())
 
 
 def disturbance_of(task: str, name: str | None) -> str | None:

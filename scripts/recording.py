@@ -11,7 +11,7 @@ from paradp.envs import ACTION_CONVENTIONS
 from paradp.scripts.console import progress, say
 from paradp.scripts.data import ACTIONS
 from paradp.scripts.extras import check_installed
-from paradp.scripts.places import check_file
+from paradp.scripts.places import check_file, unused
 
 if TYPE_CHECKING:
     from paradp.policy import Command
@@ -46,7 +46,7 @@ def recorded_run(config: "RolloutConfig", wanted: bool) -> "Iterator[list[Record
     from paradp.checkpoints import read_info
     from paradp.rollouts.realtime.rerun_recording import RecordedEpisodes
 
-    spec, path = read_info(config.checkpoint_path).spec, config.out / RECORDING
+    spec, path = read_info(config.checkpoint_path).spec, unused(config.out / RECORDING)
     episodes = RecordedEpisodes(path, spec, _path_of(spec.action_convention))
     try:
         yield [episodes]

@@ -25,6 +25,7 @@ from paradp.scripts.places import (
     checkpoint_of,
     default_out,
     disturbance_of,
+    unused,
 )
 from paradp.scripts.recording import check_rerun, recorded_run
 from paradp.scripts.sampler_names import read_sampler
@@ -169,8 +170,11 @@ def _run(config: RolloutConfig, workers: int, live: bool, trace: bool, rerun: bo
 
         console.print(loop_tables(config, watcher))
     if trace and watcher.steps:
-        watcher.timeline.write_trace(config.out / "trace.json")
-        say(f"trace: {config.out / 'trace.json'}, to be opened at ui.perfetto.dev")
+        path = unused(config.out / "trace.json")
+        watcher.timeline.write_trace(path)
+        say(f"trace: {path}, to be opened at ui.perfetto.dev")
+    if (trace or rerun) and not watcher.steps:
+        say("no trace and no recording: these episodes were run before; choose another --out to run them again")
 
 
 def _compare(configs: list[RolloutConfig], out: Path) -> None:

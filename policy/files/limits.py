@@ -13,11 +13,11 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 # JSON.
 DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json, zarr.json; a few kilobytes are usual
 STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
-EPISODE_BYTES = 5 * MIB  # `MOST_STEPS` control steps of about 450 bytes
+EPISODE_BYTES = 16 * MIB  # `MOST_STEPS` control steps of about 450 bytes, 800 with the actions of two arms
 CARD_BYTES = 1 * MIB  # README.md
 METRICS_BYTES = 16 * MIB  # metrics.jsonl: a hundred thousand lines; a training writes some hundreds
 JSON_DEPTH = 32  # our documents nest 6 deep
-JSON_VALUES = 250_000  # `MOST_STEPS` steps of about 30; a value with its key takes 250 bytes of memory
+JSON_VALUES = 600_000  # `MOST_STEPS` steps of 30 to 40; a value with its key takes 250 bytes of memory
 
 # safetensors.
 HEADER_BYTES = 2 * MIB  # 150 bytes for each tensor; a training state has five tensors for each parameter

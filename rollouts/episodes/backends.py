@@ -207,7 +207,7 @@ _runner = GroupRunner()
 
 
 def _run_job(job: Job) -> list[Episode]:
-    here = versions()
+    here = versions(name for name, _ in job.versions)
     if others := [f"{name} {wanted}, here {here.get(name)}" for name, wanted in job.versions if here.get(name) != wanted]:
         raise ValueError(f"a worker has other package versions than the run: {'; '.join(others)}")
     episodes = []

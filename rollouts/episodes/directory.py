@@ -11,6 +11,7 @@ videos/                  films of the first episodes, if requested
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class RunDirectory:
             refuse_filled(self.path, "run")
             return
         there = read_document(marker, DOCUMENT_BYTES)
-        there, identity = with_sampler_names(there, identity)
+        there, identity = with_sampler_names(there, _recorded(identity, there))
         check_same(there, identity, f"{self.path} holds another run")
         if (last := max(self.seeds(), default=-1)) >= seeds.stop:
             episodes = last + 1 - seeds.start
@@ -136,6 +137,14 @@ class RunDirectory:
         if len({len(step.action) for step in episode.steps}) > 1:
             raise ValueError(f"{path} holds actions of different lengths; {again}")
         return episode
+
+
+def _recorded(identity: dict[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity with only those package versions that the run in the directory has: older ones noted fewer packages."""
+    noted = there.get("versions")
+    if not isinstance(noted, Mapping):
+        return identity
+    return identity | {"versions": {name: number for name, number in identity["versions"].items() if name in noted}}
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:

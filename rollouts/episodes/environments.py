@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -144,14 +145,46 @@ class EnvironmentConfig:
         asked: dict[str, Any] = {} if features == task.observation else {"observation": self.observation}
         if not self.drawn and task.draws_when_asked and images(features):
             asked["drawn"] = False
-        return gymnasium.make(
-            task.env_id,
-            max_episode_steps=self.max_steps,
-            action_convention=self.convention,
-            disturbance=self.disturbance,
-            render_mode="rgb_array" if self.render else None,
-            **asked,
+        with _named(task):
+            return gymnasium.make(
+                task.env_id,
+                max_episode_steps=self.max_steps,
+                action_convention=self.convention,
+                disturbance=self.disturbance,
+                render_mode="rgb_array" if self.render else None,
+                **asked,
+            )
+
+
+@contextmanager
+def _named(task: Task) -> Iterator[None]:
+    """Names the environment of another package whose class cannot be imported, or called as paradp does.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        yield
+    except (TypeError, ImportError, AttributeError, gymnasium.error.Error) as error:
+        if not task.installed_elsewhere:
+            raise
+        raise ValueError(
+            f"the environment {task.entry_point} of the task {task.name!r} cannot be made with task=, action_convention=,"
+            f" disturbance= and render_mode=: {error}"
+        ) from error
+
+
+def has_succeeded(info: Mapping[str, Any]) -> bool:
+    """Whether the task has succeeded, as a step's `info` says.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    if "success" not in info:
+        raise ValueError(
+            "the environment's info has no 'success', which says after every step whether the task has succeeded"
         )
+    return bool(info["success"])
 
 
 def make_envs(environment: EnvironmentConfig, count: int, threads: int = 1) -> Environments:

@@ -9,6 +9,8 @@ from paradp.checkpoints import build_solver, load_policy, read_draft_info, read_
 from paradp.checkpoints.finding import is_theirs
 from paradp.envs import find_task
 from paradp.policy import DiffusionPolicy
+from paradp.policy.errors import SettingError
+from paradp.policy.files.limits import MOST_STEPS
 from paradp.policy.files.reading import first_problem
 from paradp.rollouts.episodes.config import RolloutConfig
 from paradp.rollouts.episodes.directory import RunDirectory
@@ -30,6 +32,11 @@ def check(config: RolloutConfig) -> None:
     task = find_task(config.task).task
     if config.disturbance is not None:
         task.check_disturbance(config.disturbance)
+    if (steps := config.max_steps or task.max_steps) > MOST_STEPS:
+        raise SettingError(
+            f"an episode of {task.name} has up to {steps} control steps, and {MOST_STEPS} can be stored; set max_steps",
+            "max_steps",
+        )
     spec = read_info(config.checkpoint_path).spec
     check_fits(spec, config.task, native=not is_theirs(config.checkpoint_path))
     spec.horizons.with_execute(config.execute)
@@ -82,7 +89,7 @@ def identity(config: RolloutConfig, policy: DiffusionPolicy, sha256: str) -> Run
         disturbance=config.disturbance,
         max_steps=config.max_steps or find_task(config.task).task.max_steps,
         hardware=hardware(config.device),
-        versions=versions(),
+        versions=versions(find_task(config.task).task.packages),
     )
 
 

@@ -18,7 +18,6 @@ from paradp.rollouts.episodes.records import Episode
 from paradp.rollouts.episodes.resolving import check, identity, settled
 from paradp.rollouts.episodes.runner import Subscriber
 from paradp.rollouts.episodes.summary import Summary, summarise
-from paradp.rollouts.machine import versions
 
 OnProgress = Callable[[int], None]
 # Called with the finished and the total number of single-robot episodes.
@@ -176,7 +175,7 @@ class _OpenRun:
 
     def missing(self) -> list[Job]:
         """Groups with a missing episode. A group is always run as a whole, because its batch affects rounding."""
-        finished, packages = self._directory.seeds(), tuple(versions().items())
+        finished, packages = self._directory.seeds(), tuple(self._identity.versions.items())
         groups = [seeds for seeds in self.config.groups if not finished.issuperset(seeds)]
         return [Job(self.config, seeds, self._sha256, packages) for seeds in groups]
 

@@ -1,5 +1,6 @@
 """The closed loop."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from paradp.policy import Controller, RecedingHorizon, act_together
 from paradp.policy.control.controller import HasAction
-from paradp.rollouts.episodes.environments import Environments, Observation
+from paradp.rollouts.episodes.environments import Environments, Observation, has_succeeded
 from paradp.rollouts.episodes.records import Episode, StepRecord
 
 # The date is read once, so that setting the machine's clock during a run does not change the order of episodes.
@@ -103,12 +104,15 @@ def run_episodes(
         ended = _step(envs, act, running)
         if subscribers:
             watched += _call_subscribers(subscribers, envs, running)
-        for place in ended:
-            episode = running.pop(place).finish(watched)
+        episodes = [running.pop(place).finish(watched) for place in ended]
+        idle.update(ended)
+        # Films are written while the others wait; that is not their time.
+        began = time.perf_counter()
+        for episode in episodes:
             for subscriber in subscribers:
                 subscriber.on_episode(episode)
-            yield episode
-        idle.update(ended)
+        yield from episodes
+        watched += time.perf_counter() - began
 
 
 def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[int]:
@@ -128,8 +132,8 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
         episode.steps.append(
             StepRecord(
                 len(episode.steps),
-                float(reward),
-                bool(info["success"]),
+                _finite(reward, episode),
+                has_succeeded(info),
                 acted - began,
                 getattr(command, "replan", None),
                 tuple(command.action.tolist()),
@@ -141,6 +145,16 @@ def _step(envs: Environments, act: _Act, running: dict[int, _Running]) -> list[i
         if terminated or truncated:
             ended.append(place)
     return ended
+
+
+def _finite(reward: float, episode: _Running) -> float:
+    """Raises:
+    ValueError: the reward is not finite, and could not be stored.
+    """
+    if not math.isfinite(reward):
+        where = f"control step {len(episode.steps)} of the episode with seed {episode.seed}"
+        raise ValueError(f"the environment returned the reward {reward} in {where}")
+    return float(reward)
 
 
 def _call_subscribers(subscribers: Sequence[Subscriber], envs: Environments, running: dict[int, _Running]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from paradp.envs import ActionNoise, all_tasks, find_convention, find_task
+from paradp.policy.features import observed_features
 from paradp.policy.files import write_whole
 from paradp.rollouts.collect import DEFAULT_ACTION_NOISE, Attempt, demonstrate
 from paradp.rollouts.machine import cores
@@ -120,6 +121,7 @@ def _demonstrate_all(task: str, seeds: Sequence[tuple[int, int]], action_noise: 
     entry = all_tasks()[task]
     convention = entry.task.conventions[0]
     env, expert = gymnasium.make(entry.task.env_id), entry.demonstrator(convention, action_noise)
-    attempts = [demonstrate(env, expert, scene, way) for scene, way in seeds]
+    features = observed_features(entry.task.observation)
+    attempts = [demonstrate(env, expert, features, scene, way) for scene, way in seeds]
     env.close()
     return attempts

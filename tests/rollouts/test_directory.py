@@ -93,7 +93,7 @@ def test_an_episode_without_steps_is_named(run):
 def test_the_longest_episode_can_be_read_back(run):
     """A plan in every step, actions of two arms, and all digits of numbers."""
     replan = Replan(PlanStats(PlanTiming(1 / 3, 1 / 3, 1 / 3, 1 / 3), 16, 100, 1600, 1 / 3, True), 3)
-    step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 10, False, 1e6 / 3, 1 / 3)
+    step = StepRecord(7999, 1 / 3, False, 1 / 3, replan, (-1 / 3,) * 20, False, 1e6 / 3, 1 / 3)
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
     run.add(longest)
     assert run.episodes(range(1)) == [longest]
@@ -112,6 +112,10 @@ def test_an_earlier_run_is_continued_only_with_the_same_settings(tmp_path):
         with pytest.raises(SettingError, match=rf"holds another run \({name}: .* there, other here\)") as refused:
             RunDirectory(tmp_path).check(describe(other), range(3))
         assert refused.value.settings == (name,)
+    # Packages that the run did not note are not compared; those that it did are.
+    RunDirectory(tmp_path).check(describe(dataclasses.replace(same, versions=same.versions | {"shapely": "2"})), range(3))
+    with pytest.raises(SettingError, match=r"holds another run \(versions.numpy: .* there, 9 here\)"):
+        RunDirectory(tmp_path).check(describe(dataclasses.replace(same, versions=same.versions | {"numpy": "9"})), range(3))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,11 @@ from paradp.scripts import places
 from paradp.scripts.places import check_device
 
 
+def test_the_versions_of_a_run_include_those_of_its_tasks_packages():
+    known = machine.versions()
+    assert machine.versions(["pytest", "no-such-package"]) == known | {"pytest": pytest.__version__}
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [

@@ -109,6 +109,13 @@ def test_a_loop_can_be_watched(paradp, tmp_path):
     assert steps["replan_denoise"].max() < steps["replan_seconds"].max() and (steps["simulation"] > 0).all()
     code, _, complaint = paradp(*arguments, "--workers", "2")
     assert code == 2 and "leave out --workers" in complaint
+    # Neither the same episodes nor further ones replace the trace.
+    code, printed, _ = paradp(*arguments)
+    assert code == 0 and "no trace and no recording: these episodes were run before" in printed
+    before = (tmp_path / "run/trace.json").read_bytes()
+    code, printed, _ = paradp(*rollout_arguments(tmp_path / "run", "--episodes", "2", "--trace"))
+    assert code == 0 and "trace-2.json" in printed and (tmp_path / "run/trace-2.json").exists()
+    assert (tmp_path / "run/trace.json").read_bytes() == before
 
 
 def test_a_killed_rollout_keeps_its_episodes_and_resumes(paradp, tmp_path):

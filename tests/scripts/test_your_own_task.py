@@ -69,6 +69,7 @@ def test_a_package_that_is_broken_is_named(installed):
     assert "Traceback" not in told.stderr
     # Who does not need it is not bothered.
     assert run(installed, "tasks", "lift").returncode == 0
+    assert "unknown sampler 'nonsense'" in run(installed, "rollout", "pusht", "--sampler", "nonsense").stderr
 
 
 @pytest.mark.slow
@@ -112,6 +113,7 @@ for seed in range(10):
         done = terminated or truncated
     successes.append(info["success"])
     ways.add(bool(observation["joints_sin"][1] > 0))
+assert entry.task.film_problem == entry.task.render_problem
 assert all(successes) and len(ways) == 2, (successes, ways)
 assert find_convention("reach-velocities").path(numpy.ones((50, 2)))[-1].tolist() == [1, 1]
 """
@@ -120,6 +122,14 @@ assert find_convention("reach-velocities").path(numpy.ones((50, 2)))[-1].tolist(
 def test_the_guides_expert_reaches_with_either_elbow(reaching):
     done = subprocess.run([sys.executable, "-c", DEMONSTRATED], capture_output=True, timeout=300, **settings(reaching))
     assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_that_cannot_be_made_ends_a_collection_with_its_own_error(reaching):
+    module = reaching / "reach_task.py"
+    module.write_text(module.read_text().replace("choose_gl()", "raise ValueError('model file missing')", 1))
+    told = run(reaching, "collect", "reach", "--episodes", "1", "--workers", "1", "--out", "demos.zarr")
+    assert told.returncode == 2 and "model file missing" in told.stderr
+    assert "Traceback" not in told.stderr and "died" not in told.stderr
 
 
 BROKEN = {
