@@ -44,10 +44,7 @@ def release(checkpoint: tyro.conf.Positional[Path], runs: list[Path]) -> None:
             "`paradp release` writes to checkpoints/pretrained of a clone, and paradp is not installed from one"
         )
     path = find_own(checkpoint)
-    if not runs:
-        raise ValueError("--runs must name at least one finished rollout of the checkpoint")
-    for run in runs:
-        _check_finished(run)
+    _check_finished(runs)
     with loading("PyTorch, to check the checkpoint"):
         from paradp.checkpoints import read_card, read_info
         from paradp.checkpoints.cards import UNMEASURED, executed
@@ -117,17 +114,24 @@ def copy_checkpoint(path: Path, target: Path, measured: bool = True) -> None:
             (target / name).unlink(missing_ok=True)
 
 
-def _check_finished(run: Path) -> None:
+def _check_finished(runs: Sequence[Path]) -> None:
     """Raises:
-    ValueError: it is not a finished run; if it is a directory of runs, the message names those.
+    ValueError: there is none, or one is not a finished run; if it is a directory of runs, the message names those.
     """
-    if (run / "summary.json").is_file():
-        return
+    if not runs:
+        raise ValueError("--runs must name at least one finished rollout of the checkpoint")
+    for run in runs:
+        if not (run / "summary.json").is_file():
+            raise ValueError(_unfinished(run))
+
+
+def _unfinished(run: Path) -> str:
+    """Says what a directory holds that is not a finished run."""
     inner = sorted(path.parent for pattern in _INNER for path in run.glob(pattern))
     if not inner:
-        raise ValueError(f"{run} holds no finished run: it has no summary.json")
+        return f"{run} holds no finished run: it has no summary.json"
     shown = " ".join(map(str, inner[:_MOST_NAMED])) + f" … ({len(inner)} in all)" * (len(inner) > _MOST_NAMED)
-    raise ValueError(f"{run} holds {counted(len(inner), 'run')} and is none itself; name those to release: --runs {shown}")
+    return f"{run} holds {counted(len(inner), 'run')} and is none itself; name those to release: --runs {shown}"
 
 
 def _result(summary: "Summary") -> str:

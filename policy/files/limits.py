@@ -13,11 +13,11 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 # JSON.
 DOCUMENT_BYTES = 1 * MIB  # config.json, run.json, evaluation.json, summary.json, zarr.json; a few kilobytes are usual
 STATISTICS_BYTES = 2 * MIB  # four numbers for each of `MOST_VALUES` dimensions
-EPISODE_BYTES = 16 * MIB  # `MOST_STEPS` control steps of about 450 bytes, 800 with the actions of two arms
+EPISODE_BYTES = 5 * MIB  # `MOST_STEPS` control steps of two arms, 800 bytes each
 CARD_BYTES = 1 * MIB  # README.md
 METRICS_BYTES = 16 * MIB  # metrics.jsonl: a hundred thousand lines; a training writes some hundreds
 JSON_DEPTH = 32  # our documents nest 6 deep
-JSON_VALUES = 600_000  # `MOST_STEPS` steps of 30 to 40; a value with its key takes 250 bytes of memory
+JSON_VALUES = 250_000  # `MOST_STEPS` control steps of two arms, 40 each; a value with its key takes 250 bytes of memory
 
 # safetensors.
 HEADER_BYTES = 2 * MIB  # 150 bytes for each tensor; a training state has five tensors for each parameter
@@ -67,7 +67,7 @@ MOST_KEYS = 256
 KEY_BYTES = 80  # a key becomes part of a file name, encoded to up to three times its length
 MOST_HORIZON = 1024  # 16 to 64 are usual
 MOST_OBSERVED = 128  # 1 or 2 are usual
-MOST_STEPS = 8_000  # control steps of an episode in closed loop; 300 and 400 are usual
+MOST_STEPS = 6_000  # control steps of an episode in closed loop; 300 and 400 are usual
 MOST_CONTROL_HZ = 10_000
 MOST_LEVELS = 8  # of a U-Net; 3 or 4 are usual
 MOST_CHANNELS = 4096  # 2048 are usual in the largest

@@ -97,7 +97,7 @@ def test_the_longest_episode_can_be_read_back(run):
     longest = Episode(0, 1.0, True, 1e9 / 3, 1 / 3, [step] * MOST_STEPS)
     run.add(longest)
     assert run.episodes(range(1)) == [longest]
-    with pytest.raises(ValueError, match="max_steps must be from 1 to 8000, not 8001"):
+    with pytest.raises(ValueError, match="max_steps must be from 1 to 6000, not 6001"):
         RolloutConfig("lift", SamplerChoice.parse("ddim-3"), run.path, max_steps=MOST_STEPS + 1)
 
 

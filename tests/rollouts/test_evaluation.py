@@ -164,7 +164,7 @@ def test_another_grid_or_version_is_refused(finished):
         (
             "ddim-5",
             {"max_steps": (None, 0)},
-            r"cell 'ddim-5, 0 steps' is impossible: max_steps must be from 1 to 8000, not 0",
+            r"cell 'ddim-5, 0 steps' is impossible: max_steps must be from 1 to 6000, not 0",
         ),
         ("ddim-5,ddim-5", {}, "cell 'ddim-5' occurs twice"),
     ],

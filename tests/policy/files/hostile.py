@@ -6,13 +6,14 @@
 Two processes, so that the memory for writing is not counted.
 """
 
+import gc
 import json
 import os
-import resource
 import shutil
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -644,9 +645,22 @@ for label, change in RECORDED.items():
     kind(f"recorded: {label}", read_recorded)(recorded(change))
 
 
-def peak() -> float:
-    """The largest memory of this process so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+@contextmanager
+def peak() -> Iterator[Callable[[], float]]:
+    """Yields a function for the largest memory that this process has taken since, in megabytes.
+
+    Each kind counts by itself: what Python keeps of one for later is not the next one's.
+    """
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the largest memory so far
+    before = memory("VmRSS")
+    yield lambda: memory("VmHWM") - before
+
+
+def memory(what: str) -> float:
+    """A size in /proc/self/status, in megabytes."""
+    [line] = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) / 1024
 
 
 def write_all(folder: Path) -> None:
@@ -667,13 +681,14 @@ def read_all(folder: Path) -> dict[str, tuple[str, float]]:
     import paradp.checkpoints.store
     import paradp.rollouts.episodes.directory  # noqa: F401
 
-    before, answers = peak(), {}
+    answers = {}
     for index, (name, (_, read)) in enumerate(KINDS.items()):
-        try:
-            answer = f"read: {read(folder / str(index) / 'it')}"
-        except ValueError as error:
-            answer = f"refused: {error}"
-        answers[name] = answer[:2000], peak() - before
+        with peak() as taken:
+            try:
+                answer = f"read: {read(folder / str(index) / 'it')}"
+            except ValueError as error:
+                answer = f"refused: {error}"
+            answers[name] = answer[:2000], taken()
     return answers
 
 
