@@ -122,10 +122,16 @@ def default_out(command: str, task: str, names: Iterable[str], weights: Path, se
         weights: the checkpoint's directory.
         settings: all other arguments that the results depend on.
     """
+    from paradp.envs import find_task
     from paradp.policy.files.limits import DOCUMENT_BYTES
     from paradp.policy.files.reading import read_text
 
-    depends_on = {**settings, "weights": read_text(weights / "config.json", DOCUMENT_BYTES), "on": [hardware(), versions()]}
+    packages = find_task(task).task.packages
+    depends_on = {
+        **settings,
+        "weights": read_text(weights / "config.json", DOCUMENT_BYTES),
+        "on": [hardware(), versions(packages)],
+    }
     digest = hashlib.sha256(json.dumps([task, *names, depends_on], sort_keys=True, default=str).encode()).hexdigest()[:8]
     readable = re.sub(r"[^\w.+-]+", "_", f"{task}-{'+'.join(names)}")[:_LONGEST]
     return Path("runs") / command / f"{readable}-{digest}"

@@ -1,7 +1,7 @@
 """The 1-D U-Net in PyTorch operations with channels last: each convolution is one matrix product.
 
-In bf16 OpenVINO computes this form with the CPU's matrix instructions (AMX) in about half the time of convolutions, whose
-normalisations run over channels that are far apart in memory.
+In bf16, with the CPU's matrix instructions (AMX), OpenVINO computes this form faster than convolutions, whose normalisations
+run over channels that are far apart in memory.
 """
 
 import torch

@@ -8,7 +8,7 @@ import numpy as np
 
 from paradp.envs import find_task
 from paradp.policy.processes import end_with_parent, spare_garbage_collection, spawning
-from paradp.rollouts.episodes.environments import EnvironmentConfig
+from paradp.rollouts.episodes.environments import EnvironmentConfig, has_succeeded
 from paradp.rollouts.realtime.reports import TickReport
 from paradp.sampler.lookup import renamed_arguments
 
@@ -104,7 +104,7 @@ def _live_episode(pipe: Connection, env, period: float, seed: int, tick: int, mi
     success = ended = False
     while True:
         observation, _, terminated, truncated, info = env.step(action)
-        success, ended, tick = success or bool(info["success"]), terminated or truncated, tick + 1
+        success, ended, tick = success or has_succeeded(info), terminated or truncated, tick + 1
         now = _sleep_until(due)
         pipe.send(TickReport(tick, seed, False, observation, now, now - due, missed, done, success, ended))
         if ended:
